@@ -1,0 +1,71 @@
+// Views of memory that may live on the host or on a GPU, and the streams that order work on it.
+//
+// Views and owners are different types.  A MemoryView names bytes and owns nothing; the owner
+// outlives it.  A Stream is passed by reference to whatever enqueues work.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <span>
+#include <utility>
+
+namespace gossamer {
+
+enum class MemoryKind : std::uint8_t { host = 0, cuda = 1 };
+
+struct MemoryView {
+  std::byte* data = nullptr;
+  std::size_t size = 0;
+  MemoryKind kind = MemoryKind::host;
+
+  std::span<std::byte> bytes() const { return {data, size}; }
+};
+
+// Orders work on one device.  On the host work is done when the call that asked for it returns, and a
+// Stream is a token; a CUDA stream will derive from it.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual MemoryKind kind() const { return MemoryKind::host; }
+  // Returns when all work enqueued so far is done.
+  virtual void synchronize() {}
+};
+
+// Host memory aligned to a cache line (64 bytes), zeroed, movable, not copyable.
+template <class T>
+class AlignedBuffer {
+ public:
+  static constexpr std::size_t kAlignment = 64;
+
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(std::size_t count)
+      : data_(count == 0 ? nullptr
+                         : static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{kAlignment}))),
+        count_(count) {
+    for (std::size_t i = 0; i < count; ++i) new (data_ + i) T{};
+  }
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  ~AlignedBuffer() { ::operator delete(data_, std::align_val_t{kAlignment}); }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::size_t size() const { return count_; }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
+  std::span<T> span() { return {data_, count_}; }
+  std::span<const T> span() const { return {data_, count_}; }
+
+ private:
+  static_assert(std::is_trivially_destructible_v<T>);
+  T* data_ = nullptr;
+  std::size_t count_ = 0;
+};
+
+}  // namespace gossamer

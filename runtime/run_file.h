@@ -1,0 +1,102 @@
+// The run file: everything that one run is, in YAML.
+//
+// Keys, defaults and reasons are documented in docs/run-file.md.  Precedence: --set flag > GOSSAMER_*
+// environment > file > preset of the algorithm > default.  An unknown key is an error that names the nearest
+// known one, with line and column.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "kernels/compressor.h"
+#include "topologies/topology_file.h"
+#include "trainer/data.h"
+#include "trainer/optimizer.h"
+#include "trainer/tasks.h"
+
+namespace gossamer {
+
+enum class Synchrony : std::uint8_t { bulk, stale, async };
+enum class Overlap : std::uint8_t { none, delayed, layerwise };
+enum class MixingOrder : std::uint8_t { adapt_then_combine, combine_then_adapt };
+
+struct SynchronyOptions {
+  Synchrony mode = Synchrony::bulk;
+  std::uint32_t stale = 1;        // mode stale: rounds a neighbour may lag
+  std::uint32_t local_steps = 1;  // H
+};
+
+struct MixingOptions {
+  double step_size = 1;  // CHOCO's gamma
+  MixingOrder order = MixingOrder::adapt_then_combine;
+  bool weigh_by_samples = false;
+  std::string replicas = "auto";  // CHOCO: auto | per-edge | aggregate
+};
+
+struct TransportOptions {
+  std::string kind = "ucx";  // ucx | loopback
+  std::string interface;     // network interface name or subnet; empty chooses
+  std::string tls;           // UCX_TLS for this run; empty leaves UCX's own choice
+  bool checksum = false;
+};
+
+struct DeadlineOptions {
+  Duration join = std::chrono::seconds(60);      // until every peer must have come
+  Duration heartbeat = std::chrono::seconds(1);  // how often peers say that they live
+  Duration silence = std::chrono::seconds(10);   // after how long without it a peer is taken for dead
+  Duration round = std::chrono::seconds(60);     // how long a round may wait for a neighbour
+};
+
+struct TrainerOptions {
+  TaskOptions task;       // which model and loss
+  DataOptions data;
+  PartitionOptions partition;
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;
+  std::size_t batch_size = 32;
+  double epochs = 10;
+  std::uint64_t steps = 0;  // instead of epochs, when not 0
+};
+
+struct ReportOptions {
+  double interval_s = 0.5;        // between two records of one peer
+  std::uint64_t interval_steps = 0;  // instead of seconds, when not 0: reproducible records
+  double evaluate_every_epochs = 1;  // test loss and accuracy of each peer's own model; 0 never
+  bool save_models = true;
+};
+
+struct RunFile {
+  std::string name;  // of the file, without folder and extension
+  std::string algorithm = "d-psgd";
+  TopologySpec topology;
+  SynchronyOptions synchrony;
+  CompressionOptions compression;
+  MixingOptions mixing;
+  Overlap overlap = Overlap::none;
+  TrainerOptions trainer;
+  TransportOptions transport;
+  DeadlineOptions deadlines;
+  ReportOptions report;
+  std::uint64_t seed = 1;
+};
+
+struct Overrides {
+  std::vector<std::pair<std::string, std::string>> sets;  // --set trainer.epochs=3
+  std::optional<std::size_t> peers;                       // --peers
+};
+
+// Reads, applies the algorithm's preset, then the environment, then `overrides`, and checks every value's range.
+// Relative data paths are relative to the file's folder.
+Result<RunFile> load_run_file(const std::string& path, const Overrides& overrides = {});
+Result<RunFile> parse_run_file(std::string_view text, const std::string& origin, const Overrides& overrides = {});
+
+// The resolved run as YAML, every key written out; load_run_file() of it gives the same run.
+std::string to_yaml(const RunFile& run);
+
+}  // namespace gossamer

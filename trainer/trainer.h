@@ -1,0 +1,48 @@
+// Local training: one flat model vector, moved step by step.
+//
+// A Trainer knows that somebody may want to see a gradient before the optimizer does, and that its
+// model may be changed between steps; it knows nothing of peers.
+//
+// Belongs to one thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/memory.h"
+#include "trainer/optimizer.h"
+#include "trainer/task.h"
+
+namespace gossamer {
+
+class Trainer {
+ public:
+  // All references outlive the Trainer.  `model` is the caller's memory, task.layout().size() floats.
+  // `epochs` is the length of the run, for the learning-rate schedule.
+  Trainer(Task& task, Optimizer& optimizer, OptimizerOptions options, ScheduleOptions schedule, double epochs,
+          Stream& stream, std::span<float> model);
+
+  // The first half of a step: the loss at the present model, and the gradient, which stays in gradient().
+  double compute_gradient(GradientSink* sink = nullptr);
+  // In between, the gradient may be replaced (averaged with others, tracked, corrected).
+  std::span<float> gradient() { return gradient_.span(); }
+  // The second half: the optimizer moves the model.
+  void apply_gradient();
+
+  std::span<float> model() { return model_; }
+  std::uint64_t steps() const { return step_; }  // finished
+  double learning_rate() const;                  // of the step under way, or the next one
+
+ private:
+  Task& task_;
+  Optimizer& optimizer_;
+  OptimizerOptions options_;
+  ScheduleOptions schedule_;
+  double epochs_;
+  Stream& stream_;
+  std::span<float> model_;
+  AlignedBuffer<float> gradient_;
+  std::uint64_t step_ = 0;
+};
+
+}  // namespace gossamer

@@ -48,6 +48,10 @@ struct ScheduleOptions {
   double final_fraction = 0;           // cosine: where it ends, as a fraction of the peak
 };
 
+// The range of the options.  make_optimizer calls the first; the second names what is wrong before a run starts.
+Result<> validate(const OptimizerOptions& options);
+Result<> validate(const ScheduleOptions& schedule);
+
 // `epoch` is fractional: step / steps_per_epoch.  `epochs` is the length of the run.
 double learning_rate_at(const ScheduleOptions& schedule, double peak, double epoch, double epochs);
 

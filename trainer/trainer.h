@@ -26,12 +26,16 @@ class Trainer {
   double compute_gradient(GradientSink* sink = nullptr);
   // In between, the gradient may be replaced (averaged with others, tracked, corrected).
   std::span<float> gradient() { return gradient_.span(); }
-  // The second half: the optimizer moves the model.
+  // The second half: the optimizer moves the model.  Follows a compute_gradient().
   void apply_gradient();
 
   std::span<float> model() { return model_; }
   std::uint64_t steps() const { return step_; }  // finished
   double learning_rate() const;                  // of the step under way, or the next one
+
+  // Between two steps: the step count and the optimizer's state.  The model is the caller's to keep.
+  void save(Writer& writer) const;
+  Result<> load(Reader& reader);
 
  private:
   Task& task_;
@@ -43,6 +47,7 @@ class Trainer {
   std::span<float> model_;
   AlignedBuffer<float> gradient_;
   std::uint64_t step_ = 0;
+  bool pending_ = false;  // a gradient waits to be applied
 };
 
 }  // namespace gossamer

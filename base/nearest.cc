@@ -12,7 +12,9 @@ char folded(char c) {
 }
 
 // How many edits still count as a slip of the fingers.
-std::size_t tolerance(std::size_t length) { return length <= 3 ? 1 : std::max<std::size_t>(2, length / 3); }
+std::size_t tolerance(std::size_t length) {
+  return length <= 3 ? 1 : std::max<std::size_t>(2, length / 3);
+}
 
 template <class Word>
 std::string_view nearest_of(std::string_view word, std::span<const Word> candidates) {
@@ -20,7 +22,8 @@ std::string_view nearest_of(std::string_view word, std::span<const Word> candida
   std::size_t best_edits = tolerance(word.size()) + 1;
   for (const std::string_view candidate : candidates) {
     // "momentu" and "lr" are starts of what was meant even when many letters are missing.
-    const bool start = word.size() >= 3 && candidate.size() > word.size() && edit_distance(word, candidate.substr(0, word.size())) == 0;
+    const bool start = word.size() >= 3 && candidate.size() > word.size() &&
+                       edit_distance(word, candidate.substr(0, word.size())) == 0;
     const std::size_t edits = start ? 1 : edit_distance(word, candidate);
     if (edits < best_edits) {
       best = candidate;
@@ -58,7 +61,8 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
 }
 
 std::string suggestion(std::string_view word, std::span<const std::string> candidates) {
-  if (const auto near = nearest_of(word, candidates); !near.empty()) return "did you mean `" + std::string(near) + "`?";
+  if (const auto near = nearest_of(word, candidates); !near.empty())
+    return "did you mean `" + std::string(near) + "`?";
   if (candidates.empty()) return "nothing is known here";
   std::string text = "known: ";
   for (std::size_t i = 0; i < candidates.size(); ++i) text += (i == 0 ? "" : ", ") + candidates[i];

@@ -12,7 +12,8 @@ namespace gossamer {
 // same letter, and so are `-`, `_` and space.
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
-// The candidate with the fewest edits, the first of equals; empty when nothing is near enough to be what was meant.
+// The candidate with the fewest edits, the first of equals; empty when nothing is near enough to be what was
+// meant.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 

@@ -18,10 +18,14 @@ namespace {
 
 std::string_view kind_name(Node::Kind kind) {
   switch (kind) {
-    case Node::Kind::null: return "no value";
-    case Node::Kind::scalar: return "a single value";
-    case Node::Kind::list: return "a list";
-    case Node::Kind::map: return "a mapping";
+    case Node::Kind::null:
+      return "no value";
+    case Node::Kind::scalar:
+      return "a single value";
+    case Node::Kind::list:
+      return "a list";
+    case Node::Kind::map:
+      return "a mapping";
   }
   return "something else";
 }
@@ -56,7 +60,8 @@ template <class Range>
 std::string range_words(const Range& range) {
   using T = decltype(range.least);
   if (range.most == std::numeric_limits<T>::max()) return fmt::format("at least {}", range.least);
-  if (range.least == std::numeric_limits<T>::min() && std::is_signed_v<T>) return fmt::format("at most {}", range.most);
+  if (range.least == std::numeric_limits<T>::min() && std::is_signed_v<T>)
+    return fmt::format("at most {}", range.most);
   return fmt::format("in [{}, {}]", range.least, range.most);
 }
 
@@ -74,11 +79,12 @@ struct Unit {
   double factor;
 };
 constexpr Unit kDurations[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"min", 60e9}, {"h", 3600e9}};
-constexpr Unit kSizes[] = {{"B", 1},          {"kB", 1e3},       {"MB", 1e6},       {"GB", 1e9},
+constexpr Unit kSizes[] = {{"B", 1},         {"kB", 1e3},      {"MB", 1e6},     {"GB", 1e9},
                            {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
 
 const Unit* find_unit(std::span<const Unit> units, std::string_view name) {
-  const auto it = std::find_if(units.begin(), units.end(), [&](const Unit& unit) { return unit.name == name; });
+  const auto it =
+      std::find_if(units.begin(), units.end(), [&](const Unit& unit) { return unit.name == name; });
   return it == units.end() ? nullptr : &*it;
 }
 
@@ -90,10 +96,18 @@ void YamlValue::fail(std::string why) const {
   if (node_ != nullptr) state_->record(*node_, path_, why, false);
 }
 
-std::string YamlValue::where() const { return node_ == nullptr ? "" : state_->where(*node_); }
-bool YamlValue::is_scalar() const { return node_ != nullptr && node_->kind == Node::Kind::scalar; }
-bool YamlValue::is_list() const { return node_ != nullptr && node_->kind == Node::Kind::list; }
-bool YamlValue::is_map() const { return node_ != nullptr && node_->kind == Node::Kind::map; }
+std::string YamlValue::where() const {
+  return node_ == nullptr ? "" : state_->where(*node_);
+}
+bool YamlValue::is_scalar() const {
+  return node_ != nullptr && node_->kind == Node::Kind::scalar;
+}
+bool YamlValue::is_list() const {
+  return node_ != nullptr && node_->kind == Node::Kind::list;
+}
+bool YamlValue::is_map() const {
+  return node_ != nullptr && node_->kind == Node::Kind::map;
+}
 
 const std::string* YamlValue::scalar(std::string_view wanted) const {
   if (node_ == nullptr) return nullptr;
@@ -115,7 +129,8 @@ std::int64_t YamlValue::integer(IntegerRange range) const {
   if (from == nullptr) return 0;
   std::int64_t value = 0;
   if (node_->quoted || !parse_all(*from, &value))
-    fail(fmt::format("{} is not a whole number; write one {}", yaml_detail::shown(*node_), range_words(range)));
+    fail(fmt::format("{} is not a whole number; write one {}", yaml_detail::shown(*node_),
+                     range_words(range)));
   else if (value < range.least || value > range.most)
     fail(fmt::format("{} is out of range; it must be {}", value, range_words(range)));
   else
@@ -132,7 +147,8 @@ std::uint64_t YamlValue::count(CountRange range) const {
     if (!node_->quoted && parse_all(*from, &negative))
       fail(fmt::format("{} is out of range; it must be {}", negative, range_words(range)));
     else
-      fail(fmt::format("{} is not a whole number; write one {}", yaml_detail::shown(*node_), range_words(range)));
+      fail(fmt::format("{} is not a whole number; write one {}", yaml_detail::shown(*node_),
+                       range_words(range)));
   } else if (value < range.least || value > range.most) {
     fail(fmt::format("{} is out of range; it must be {}", value, range_words(range)));
   } else {
@@ -175,8 +191,10 @@ Duration YamlValue::duration(NumberRange seconds) const {
   }
   const Unit* known = find_unit(kDurations, unit);
   if (known == nullptr) {
-    fail(unit.empty() ? fmt::format("{} has no unit; write for instance `{} s` (units: ns, us, ms, s, min, h)", *from, *from)
-                      : fmt::format("`{}` is not a unit of time; use ns, us, ms, s, min or h", unit));
+    fail(unit.empty()
+             ? fmt::format("{} has no unit; write for instance `{} s` (units: ns, us, ms, s, min, h)", *from,
+                           *from)
+             : fmt::format("`{}` is not a unit of time; use ns, us, ms, s, min or h", unit));
     return {};
   }
   const double ns = value * known->factor;
@@ -195,13 +213,17 @@ std::uint64_t YamlValue::bytes() const {
   double value = 0;
   std::string_view unit;
   if (!split_unit(*from, &value, &unit) || !std::isfinite(value) || value < 0) {
-    fail(fmt::format("{} is not a size; write a number and a unit, such as `64 MiB`", yaml_detail::shown(*node_)));
+    fail(fmt::format("{} is not a size; write a number and a unit, such as `64 MiB`",
+                     yaml_detail::shown(*node_)));
     return 0;
   }
   const Unit* known = find_unit(kSizes, unit);
   if (known == nullptr) {
-    fail(unit.empty() ? fmt::format("{} has no unit; write for instance `{} MiB` (units: B, kB, MB, GB, KiB, MiB, GiB)", *from, *from)
-                      : fmt::format("`{}` is not a unit of size; use B, kB, MB, GB, KiB, MiB or GiB", unit));
+    fail(
+        unit.empty()
+            ? fmt::format("{} has no unit; write for instance `{} MiB` (units: B, kB, MB, GB, KiB, MiB, GiB)",
+                          *from, *from)
+            : fmt::format("`{}` is not a unit of size; use B, kB, MB, GB, KiB, MiB or GiB", unit));
     return 0;
   }
   const double bytes = value * known->factor;
@@ -219,7 +241,8 @@ std::size_t YamlValue::choice(std::span<const std::string_view> words) const {
   if (it != words.end()) return static_cast<std::size_t>(it - words.begin());
   const std::string_view near = nearest(*from, words);
   fail(fmt::format("`{}` is not known here; {}choose one of: {}", *from,
-                   near.empty() ? std::string() : fmt::format("did you mean `{}`? ", near), fmt::join(words, ", ")));
+                   near.empty() ? std::string() : fmt::format("did you mean `{}`? ", near),
+                   fmt::join(words, ", ")));
   return words.size();
 }
 
@@ -227,8 +250,9 @@ std::vector<YamlValue> YamlValue::items() const {
   std::vector<YamlValue> values;
   if (node_ == nullptr) return values;
   if (node_->kind != Node::Kind::list) {
-    fail(node_->kind == Node::Kind::null ? "has no value; write a list such as [1, 2]"
-                                         : fmt::format("is {}; write a list such as [1, 2]", kind_name(node_->kind)));
+    fail(node_->kind == Node::Kind::null
+             ? "has no value; write a list such as [1, 2]"
+             : fmt::format("is {}; write a list such as [1, 2]", kind_name(node_->kind)));
     return values;
   }
   for (std::size_t i = 0; i < node_->items.size(); ++i)
@@ -238,8 +262,9 @@ std::vector<YamlValue> YamlValue::items() const {
 
 YamlMap YamlValue::map() const {
   if (node_ != nullptr && node_->kind != Node::Kind::map)
-    fail(node_->kind == Node::Kind::null ? "has no value; write a mapping such as {key: value}"
-                                         : fmt::format("is {}; write a mapping such as {{key: value}}", kind_name(node_->kind)));
+    fail(node_->kind == Node::Kind::null
+             ? "has no value; write a mapping such as {key: value}"
+             : fmt::format("is {}; write a mapping such as {{key: value}}", kind_name(node_->kind)));
   // A map that is not there still learns which keys are asked for.
   const Node* node = node_ != nullptr && node_->kind == Node::Kind::map ? node_ : state_->empty_map(node_);
   state_->open(node, path_);
@@ -253,7 +278,9 @@ YamlValue YamlMap::find(std::string_view key) const {
   return YamlValue(state_, node_->find(key), join(path_, key));
 }
 
-bool YamlMap::has(std::string_view key) const { return find(key).present(); }
+bool YamlMap::has(std::string_view key) const {
+  return find(key).present();
+}
 
 YamlValue YamlMap::require(std::string_view key) const {
   YamlValue value = find(key);
@@ -297,14 +324,16 @@ std::vector<std::string> YamlMap::texts(std::string_view key, std::vector<std::s
   for (const YamlValue& item : value.items()) list.push_back(item.text());
   return list;
 }
-std::vector<std::uint64_t> YamlMap::counts(std::string_view key, std::vector<std::uint64_t> fallback, CountRange range) const {
+std::vector<std::uint64_t> YamlMap::counts(std::string_view key, std::vector<std::uint64_t> fallback,
+                                           CountRange range) const {
   const YamlValue value = find(key);
   if (!value.present()) return fallback;
   std::vector<std::uint64_t> list;
   for (const YamlValue& item : value.items()) list.push_back(item.count(range));
   return list;
 }
-std::vector<double> YamlMap::numbers(std::string_view key, std::vector<double> fallback, NumberRange range) const {
+std::vector<double> YamlMap::numbers(std::string_view key, std::vector<double> fallback,
+                                     NumberRange range) const {
   const YamlValue value = find(key);
   if (!value.present()) return fallback;
   std::vector<double> list;
@@ -312,7 +341,9 @@ std::vector<double> YamlMap::numbers(std::string_view key, std::vector<double> f
   return list;
 }
 
-YamlMap YamlMap::map(std::string_view key) const { return find(key).map(); }
+YamlMap YamlMap::map(std::string_view key) const {
+  return find(key).map();
+}
 
 std::vector<YamlMap> YamlMap::maps(std::string_view key) const {
   std::vector<YamlMap> list;
@@ -333,8 +364,12 @@ std::vector<std::pair<std::string, YamlValue>> YamlMap::entries() const {
   return list;
 }
 
-void YamlMap::fail(std::string why) const { state_->record(*node_, path_, why, false); }
-std::string YamlMap::where() const { return state_->where(*node_); }
+void YamlMap::fail(std::string why) const {
+  state_->record(*node_, path_, why, false);
+}
+std::string YamlMap::where() const {
+  return state_->where(*node_);
+}
 
 // ---- YamlDocument
 
@@ -358,11 +393,14 @@ Result<> YamlDocument::set(std::string_view path, std::string_view value, std::s
     const std::size_t dot = rest.find('.');
     const std::string key(rest.substr(0, dot));
     if (key.empty())
-      return fail(Errc::invalid_argument, fmt::format("{}: `{}` is not the path of a key; write for instance trainer.epochs", origin, path));
+      return fail(
+          Errc::invalid_argument,
+          fmt::format("{}: `{}` is not the path of a key; write for instance trainer.epochs", origin, path));
     if (at->kind == Node::Kind::null) at->kind = Node::Kind::map;
     if (at->kind != Node::Kind::map)
-      return fail(Errc::invalid_argument, fmt::format("{}: {} is {}, so there is no `{}` in it; set {} itself", origin,
-                                                      so_far, kind_name(at->kind), key, so_far));
+      return fail(Errc::invalid_argument,
+                  fmt::format("{}: {} is {}, so there is no `{}` in it; set {} itself", origin, so_far,
+                              kind_name(at->kind), key, so_far));
     so_far = join(so_far, key);
     Node** slot = at->slot(key);
     if (dot == std::string_view::npos) {
@@ -377,8 +415,12 @@ Result<> YamlDocument::set(std::string_view path, std::string_view value, std::s
   }
 }
 
-YamlValue YamlDocument::top() const { return YamlValue(state_.get(), state_->top, ""); }
-YamlMap YamlDocument::root() const { return top().map(); }
+YamlValue YamlDocument::top() const {
+  return YamlValue(state_.get(), state_->top, "");
+}
+YamlMap YamlDocument::root() const {
+  return top().map();
+}
 
 Result<> YamlDocument::so_far() const {
   if (state_->first) return Failure(*state_->first);
@@ -393,6 +435,8 @@ Result<> YamlDocument::finish() const {
   return so_far();
 }
 
-std::vector<std::string> YamlDocument::known_keys() const { return {state_->asked.begin(), state_->asked.end()}; }
+std::vector<std::string> YamlDocument::known_keys() const {
+  return {state_->asked.begin(), state_->asked.end()};
+}
 
 }  // namespace gossamer

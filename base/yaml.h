@@ -1,17 +1,17 @@
 // Strict reading of YAML files that people write.
 //
 // A YamlDocument is parsed once; YamlMap and YamlValue are light handles into it and must not outlive it.
-// Getters never fail on the spot: the first thing that is wrong is remembered and finish() returns it, so a reader
-// is straight-line code:
+// Getters never fail on the spot: the first thing that is wrong is remembered and finish() returns it, so a
+// reader is straight-line code:
 //
 //     GOSSAMER_TRY_ASSIGN(YamlDocument document, YamlDocument::parse(text, "run.yaml"));
 //     YamlMap top = document.root();
 //     options.epochs = top.number("epochs", 10, {.least = 0});
 //     GOSSAMER_TRY(document.finish());
 //
-// Every error reads "file:line:column: path.to.key: cause; remedy".  A key that no getter has asked for is an error
-// that names the nearest key that one has; so is a key that occurs twice.  Syntax errors carry line and column too.
-// All errors are Errc::invalid_argument.
+// Every error reads "file:line:column: path.to.key: cause; remedy".  A key that no getter has asked for is an
+// error that names the nearest key that one has; so is a key that occurs twice.  Syntax errors carry line and
+// column too. All errors are Errc::invalid_argument.
 //
 // Belongs to one thread.
 #pragma once
@@ -57,8 +57,8 @@ struct State;
 
 class YamlMap;
 
-// Something in the document, or nothing: a value that is absent (or was already refused) gives zeros and empty
-// lists and records no further error.
+// Something in the document, or nothing: a value that is absent (or was already refused) gives zeros and
+// empty lists and records no further error.
 class YamlValue {
  public:
   bool present() const { return node_ != nullptr; }
@@ -71,8 +71,9 @@ class YamlValue {
   std::uint64_t count(CountRange range = {}) const;
   double number(NumberRange range = {}) const;
   bool boolean() const;
-  Duration duration(NumberRange seconds = kNotNegative) const;  // "10 s", "500 ms", "2 min"; the unit is required
-  std::uint64_t bytes() const;                                  // "64 MiB", "10 kB", "512 B"; the unit is required
+  Duration duration(
+      NumberRange seconds = kNotNegative) const;  // "10 s", "500 ms", "2 min"; the unit is required
+  std::uint64_t bytes() const;                    // "64 MiB", "10 kB", "512 B"; the unit is required
   // The index of the word among `words`; an unknown word is an error that names the nearest.
   std::size_t choice(std::span<const std::string_view> words) const;
 
@@ -114,15 +115,18 @@ class YamlMap {
   std::uint64_t bytes(std::string_view key, std::uint64_t fallback) const;
 
   std::vector<std::string> texts(std::string_view key, std::vector<std::string> fallback) const;
-  std::vector<std::uint64_t> counts(std::string_view key, std::vector<std::uint64_t> fallback, CountRange range = {}) const;
-  std::vector<double> numbers(std::string_view key, std::vector<double> fallback, NumberRange range = {}) const;
+  std::vector<std::uint64_t> counts(std::string_view key, std::vector<std::uint64_t> fallback,
+                                    CountRange range = {}) const;
+  std::vector<double> numbers(std::string_view key, std::vector<double> fallback,
+                              NumberRange range = {}) const;
 
   YamlMap map(std::string_view key) const;
   std::vector<YamlMap> maps(std::string_view key) const;  // a list of mappings; empty when absent
 
   // One of several words, each standing for a value of E.
   template <class E>
-  E choice(std::string_view key, std::initializer_list<std::pair<std::string_view, E>> words, E fallback) const {
+  E choice(std::string_view key, std::initializer_list<std::pair<std::string_view, E>> words,
+           E fallback) const {
     const YamlValue value = find(key);
     if (!value.present()) return fallback;
     std::vector<std::string_view> names;
@@ -131,9 +135,9 @@ class YamlMap {
     return index < words.size() ? words.begin()[index].second : fallback;
   }
 
-  // `key` is known but means nothing here, because of what `owner` (a key of this map) says.  An error when it is
-  // present, unless it comes from a lower layer than `owner`: a flag that switches the codec also switches off the
-  // file's settings of the other codec.  `why` is "cause; remedy".
+  // `key` is known but means nothing here, because of what `owner` (a key of this map) says.  An error when
+  // it is present, unless it comes from a lower layer than `owner`: a flag that switches the codec also
+  // switches off the file's settings of the other codec.  `why` is "cause; remedy".
   void inapplicable(std::string_view key, std::string_view owner, std::string why) const;
 
   // The keys in the order of the file, for mappings whose keys are data.  Makes all of them known.

@@ -50,7 +50,9 @@ std::string State::where(std::uint32_t origin, std::int32_t line, std::int32_t c
   return line == 0 ? origins[origin] : fmt::format("{}:{}:{}", origins[origin], line, column);
 }
 
-std::string State::where(const Node& node) const { return where(node.origin, node.line, node.column); }
+std::string State::where(const Node& node) const {
+  return where(node.origin, node.line, node.column);
+}
 
 void State::record(const Node& node, const std::string& path, const std::string& why, bool missing) {
   if (first) return;
@@ -81,7 +83,8 @@ std::optional<Error> State::unknown_key() const {
   for (const Opened& map : opened) {
     for (const Entry& entry : map.node->entries) {
       if (std::find(map.keys.begin(), map.keys.end(), entry.key) != map.keys.end()) continue;
-      const std::string at = entry.line == 0 ? where(*entry.value) : where(entry.origin, entry.line, entry.column);
+      const std::string at =
+          entry.line == 0 ? where(*entry.value) : where(entry.origin, entry.line, entry.column);
       const std::string path = map.path.empty() ? entry.key : map.path + "." + entry.key;
       return Error{Errc::invalid_argument,
                    fmt::format("{}: {}: unknown key; {}", at, path, suggestion(entry.key, map.keys))};
@@ -125,7 +128,8 @@ class Builder final : public YAML::EventHandler {
       throw Refused{mark, "an alias inside of what it names; write the value out"};
     place(mark, copy(mark, *it->second.first));
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     if (tag != "?" && tag != "!" && !tag.empty()) refuse_tag(mark, tag);
     if (awaits_key()) {
       take_key(mark, value);
@@ -135,12 +139,14 @@ class Builder final : public YAML::EventHandler {
     node->scalar = value;
     node->quoted = tag == "!";
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     if (tag != "?" && tag != "!" && !tag.empty()) refuse_tag(mark, tag);
     push(mark, anchor, Node::Kind::list);
   }
   void OnSequenceEnd() override { pop(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     if (tag != "?" && tag != "!" && !tag.empty()) refuse_tag(mark, tag);
     push(mark, anchor, Node::Kind::map);
   }
@@ -157,13 +163,16 @@ class Builder final : public YAML::EventHandler {
     throw Refused{mark, fmt::format("the tag {} is not used here; remove it", tag)};
   }
 
-  bool awaits_key() const { return !levels_.empty() && levels_.back().node->kind == Node::Kind::map && levels_.back().awaits_key; }
+  bool awaits_key() const {
+    return !levels_.empty() && levels_.back().node->kind == Node::Kind::map && levels_.back().awaits_key;
+  }
 
   void take_key(const YAML::Mark& mark, const std::string& key) {
     Level& level = levels_.back();
     for (const Entry& entry : level.node->entries) {
       if (entry.key != key) continue;
-      throw Refused{mark, marks_ ? fmt::format("the key `{}` occurs twice (first in line {}); keep one", key, entry.line)
+      throw Refused{mark, marks_ ? fmt::format("the key `{}` occurs twice (first in line {}); keep one", key,
+                                               entry.line)
                                  : fmt::format("the key `{}` occurs twice; keep one", key)};
     }
     if (key == "<<") throw Refused{mark, "merge keys (<<) are not part of YAML 1.2; write the keys out"};
@@ -184,7 +193,8 @@ class Builder final : public YAML::EventHandler {
   }
 
   Node* copy(const YAML::Mark& mark, const Node& from) {
-    if (++copies_ > kCopiesMax) throw Refused{mark, "the aliases make the file too large; write fewer of them"};
+    if (++copies_ > kCopiesMax)
+      throw Refused{mark, "the aliases make the file too large; write fewer of them"};
     Node* node = make(mark, from.kind);
     node->scalar = from.scalar;
     node->quoted = from.quoted;
@@ -206,7 +216,8 @@ class Builder final : public YAML::EventHandler {
       level.node->items.push_back(node);
       return;
     }
-    if (level.awaits_key) throw Refused{mark, "a list or mapping stands where a key belongs; is a bracket left open?"};
+    if (level.awaits_key)
+      throw Refused{mark, "a list or mapping stands where a key belongs; is a bracket left open?"};
     Entry& entry = level.node->entries.back();
     entry.value = node;
     level.awaits_key = true;
@@ -248,15 +259,18 @@ class Builder final : public YAML::EventHandler {
 
 }  // namespace
 
-Result<Node*> build(State& state, std::string_view text, std::string origin, std::uint32_t layer, bool whole) {
+Result<Node*> build(State& state, std::string_view text, std::string origin, std::uint32_t layer,
+                    bool whole) {
   const auto index = static_cast<std::uint32_t>(state.origins.size());
   state.origins.push_back(std::move(origin));
   if (text.find('\0') != std::string_view::npos)
-    return fail(Errc::invalid_argument, fmt::format("{}: not a text file; it holds a zero byte", state.origins[index]));
+    return fail(Errc::invalid_argument,
+                fmt::format("{}: not a text file; it holds a zero byte", state.origins[index]));
   const auto refused = [&](const YAML::Mark& mark, const std::string& why) {
     const bool known = whole && !mark.is_null();
     return fail(Errc::invalid_argument,
-                fmt::format("{}: {}", state.where(index, known ? mark.line + 1 : 0, known ? mark.column + 1 : 0), why));
+                fmt::format("{}: {}",
+                            state.where(index, known ? mark.line + 1 : 0, known ? mark.column + 1 : 0), why));
   };
   Builder builder(state, index, layer, whole);
   try {
@@ -281,15 +295,18 @@ Result<Node*> build(State& state, std::string_view text, std::string origin, std
 
 std::string yaml_text(std::string_view text) {
   const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.' || c == '/';
   };
   // What a reader (this one or another) could take for something else than text is quoted.
   constexpr std::string_view kSpecial[] = {"null", "true", "false", "yes", "no", "on", "off"};
   std::string lower(text);
   for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  const bool safe = !text.empty() && ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= 'A' && text[0] <= 'Z') || text[0] == '/') &&
-                    std::all_of(text.begin(), text.end(), plain) &&
-                    std::find(std::begin(kSpecial), std::end(kSpecial), lower) == std::end(kSpecial);
+  const bool safe =
+      !text.empty() &&
+      ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= 'A' && text[0] <= 'Z') || text[0] == '/') &&
+      std::all_of(text.begin(), text.end(), plain) &&
+      std::find(std::begin(kSpecial), std::end(kSpecial), lower) == std::end(kSpecial);
   if (safe) return std::string(text);
   std::string quoted = "\"";
   for (const char c : text) {
@@ -305,7 +322,9 @@ std::string yaml_text(std::string_view text) {
   return quoted + '"';
 }
 
-std::string yaml_number(double number) { return fmt::format("{}", number); }
+std::string yaml_number(double number) {
+  return fmt::format("{}", number);
+}
 
 std::string yaml_duration(Duration duration) {
   const auto ns = duration.count();

@@ -13,7 +13,9 @@ YamlDocument parsed(std::string_view text) {
   return std::move(*document);
 }
 
-std::string message(const Result<>& result) { return result ? "no error" : result.error().message; }
+std::string message(const Result<>& result) {
+  return result ? "no error" : result.error().message;
+}
 
 std::string refusal(std::string_view text) {
   auto document = YamlDocument::parse(text, "run.yaml");
@@ -22,8 +24,10 @@ std::string refusal(std::string_view text) {
 
 TEST(Yaml, ReadsEveryKindOfValue) {
   auto document = parsed(
-      "name: ring of 8\ncount: 18446744073709551615\nnegative: -3\nrate: 1e-3\nflag: true\nwait: 1.5 s\nsize: 64 MiB\n"
-      "hidden: [128, 64]\nweights: [0.5, 1]\nwords: [a, 'b c']\nnested: {deep: {x: 7}}\nedges: [{to: 1}, {to: 2}]\nmode: fast\n");
+      "name: ring of 8\ncount: 18446744073709551615\nnegative: -3\nrate: 1e-3\nflag: true\nwait: 1.5 "
+      "s\nsize: 64 MiB\n"
+      "hidden: [128, 64]\nweights: [0.5, 1]\nwords: [a, 'b c']\nnested: {deep: {x: 7}}\nedges: [{to: 1}, "
+      "{to: 2}]\nmode: fast\n");
   const YamlMap top = document.root();
   EXPECT_EQ(top.text("name", ""), "ring of 8");
   EXPECT_EQ(top.count("count", 0), 18446744073709551615u);
@@ -119,8 +123,10 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"count: 0", "run.yaml:1:8: count: 0 is out of range; it must be in [1, 9]"},
         Bad{"count: -2", "run.yaml:1:8: count: -2 is out of range; it must be in [1, 9]"},
         Bad{"count: 1.5", "run.yaml:1:8: count: `1.5` is not a whole number; write one in [1, 9]"},
-        Bad{"count: '4'", "run.yaml:1:8: count: the quoted text \"4\" is not a whole number; write one in [1, 9]"},
-        Bad{"count: 99999999999999999999", "run.yaml:1:8: count: `99999999999999999999` is not a whole number; write one in [1, 9]"},
+        Bad{"count: '4'",
+            "run.yaml:1:8: count: the quoted text \"4\" is not a whole number; write one in [1, 9]"},
+        Bad{"count: 99999999999999999999",
+            "run.yaml:1:8: count: `99999999999999999999` is not a whole number; write one in [1, 9]"},
         Bad{"integer: -6", "run.yaml:1:10: integer: -6 is out of range; it must be at least -5"},
         Bad{"ratio: 0", "run.yaml:1:8: ratio: 0 is out of range; it must be in (0, 1]"},
         Bad{"ratio: 1.5", "run.yaml:1:8: ratio: 1.5 is out of range; it must be in (0, 1]"},
@@ -128,19 +134,27 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"rate: .inf", "run.yaml:1:7: rate: `.inf` is not a number; write one greater than 0"},
         Bad{"rate: 0.1x", "run.yaml:1:7: rate: `0.1x` is not a number; write one greater than 0"},
         Bad{"flag: yes", "run.yaml:1:7: flag: `yes` is neither true nor false; write one of them"},
-        Bad{"wait: 10", "run.yaml:1:7: wait: 10 has no unit; write for instance `10 s` (units: ns, us, ms, s, min, h)"},
+        Bad{"wait: 10",
+            "run.yaml:1:7: wait: 10 has no unit; write for instance `10 s` (units: ns, us, ms, s, min, h)"},
         Bad{"wait: 10 sec", "run.yaml:1:7: wait: `sec` is not a unit of time; use ns, us, ms, s, min or h"},
         Bad{"wait: 0 s", "run.yaml:1:7: wait: 0 s is out of range; it must be in (0, 9200000000] s"},
-        Bad{"wait: soon", "run.yaml:1:7: wait: `soon` is not a duration; write a number and a unit, such as `10 s` or `500 ms`"},
-        Bad{"size: 5 MO", "run.yaml:1:7: size: `MO` is not a unit of size; use B, kB, MB, GB, KiB, MiB or GiB"},
-        Bad{"size: -5 MB", "run.yaml:1:7: size: `-5 MB` is not a size; write a number and a unit, such as `64 MiB`"},
+        Bad{"wait: soon",
+            "run.yaml:1:7: wait: `soon` is not a duration; write a number and a unit, such as `10 s` or `500 "
+            "ms`"},
+        Bad{"size: 5 MO",
+            "run.yaml:1:7: size: `MO` is not a unit of size; use B, kB, MB, GB, KiB, MiB or GiB"},
+        Bad{"size: -5 MB",
+            "run.yaml:1:7: size: `-5 MB` is not a size; write a number and a unit, such as `64 MiB`"},
         Bad{"list: 3", "run.yaml:1:7: list: is a single value; write a list such as [1, 2]"},
         Bad{"list:\n  - 1\n  - x", "run.yaml:3:5: list[1]: `x` is not a whole number; write one at least 0"},
         Bad{"map: 3", "run.yaml:1:6: map: is a single value; write a mapping such as {key: value}"},
         Bad{"text: [a]", "run.yaml:1:7: text: is a list; write text"},
         Bad{"text:\nflag: true", "run.yaml:1:1: text: has no value; write text behind it or remove the key"},
-        Bad{"mode: bluk", "run.yaml:1:7: mode: `bluk` is not known here; did you mean `bulk`? choose one of: bulk, stale, async"},
-        Bad{"mode: xyzzyx", "run.yaml:1:7: mode: `xyzzyx` is not known here; choose one of: bulk, stale, async"}));
+        Bad{"mode: bluk",
+            "run.yaml:1:7: mode: `bluk` is not known here; did you mean `bulk`? choose one of: bulk, stale, "
+            "async"},
+        Bad{"mode: xyzzyx",
+            "run.yaml:1:7: mode: `xyzzyx` is not known here; choose one of: bulk, stale, async"}));
 
 TEST(Yaml, TheFirstErrorWins) {
   auto document = parsed("a: x\nb: y\n");
@@ -150,14 +164,16 @@ TEST(Yaml, TheFirstErrorWins) {
 }
 
 TEST(Yaml, SyntaxErrorsCarryLineAndColumn) {
-  EXPECT_EQ(refusal("a: [1, 2\nb: 3\n").substr(0, 21), "run.yaml:2:2: not YAM") << refusal("a: [1, 2\nb: 3\n");
+  EXPECT_EQ(refusal("a: [1, 2\nb: 3\n").substr(0, 21), "run.yaml:2:2: not YAM")
+      << refusal("a: [1, 2\nb: 3\n");
   EXPECT_EQ(refusal("a: 1\n\tb: 2\n").rfind("run.yaml:2:", 0), 0u) << refusal("a: 1\n\tb: 2\n");
   EXPECT_EQ(refusal("a: *nothing\n").rfind("run.yaml:1:4: not YAML: ", 0), 0u) << refusal("a: *nothing\n");
   EXPECT_EQ(refusal(std::string_view("a: \0", 4)), "run.yaml: not a text file; it holds a zero byte");
 }
 
 TEST(Yaml, DuplicateKeysSecondDocumentsTagsAndMergesAreRefused) {
-  EXPECT_EQ(refusal("a: 1\nb: {x: 1, x: 2}\n"), "run.yaml:2:11: the key `x` occurs twice (first in line 2); keep one");
+  EXPECT_EQ(refusal("a: 1\nb: {x: 1, x: 2}\n"),
+            "run.yaml:2:11: the key `x` occurs twice (first in line 2); keep one");
   EXPECT_EQ(refusal("a: 1\na: 2\n"), "run.yaml:2:1: the key `a` occurs twice (first in line 1); keep one");
   EXPECT_EQ(refusal("a: 1\n---\nb: 2\n").substr(0, 11), "run.yaml:2:");
   EXPECT_NE(refusal("a: !!binary x\n").find("tag"), std::string::npos);
@@ -180,7 +196,8 @@ TEST(Yaml, AliasesAreCopiesAndCannotExplode) {
   EXPECT_NE(refusal(bomb).find("too large"), std::string::npos);
   EXPECT_NE(refusal("a: &a [*a]\n").find("an alias inside of what it names"), std::string::npos);
   EXPECT_NE(refusal("a: " + std::string(100'000, '[')), "no error");
-  EXPECT_NE(refusal("a: " + std::string(100'000, '[') + std::string(100'000, ']')), "no error") << "depth is bounded";
+  EXPECT_NE(refusal("a: " + std::string(100'000, '[') + std::string(100'000, ']')), "no error")
+      << "depth is bounded";
 }
 
 TEST(Yaml, SetGoesOverTheFileAndErrorsNameTheFlag) {
@@ -195,12 +212,14 @@ TEST(Yaml, SetGoesOverTheFileAndErrorsNameTheFlag) {
   EXPECT_EQ(message(document.finish()), "no error");
 
   ASSERT_TRUE(document.set("trainer.epocs", "5", "--set trainer.epocs=5"));
-  EXPECT_EQ(message(document.finish()), "--set trainer.epocs=5: trainer.epocs: unknown key; did you mean `epochs`?");
+  EXPECT_EQ(message(document.finish()),
+            "--set trainer.epocs=5: trainer.epocs: unknown key; did you mean `epochs`?");
   EXPECT_EQ(message(document.set("seed.x", "5", "--set seed.x=5")),
             "--set seed.x=5: seed is a single value, so there is no `x` in it; set seed itself");
   EXPECT_EQ(message(document.set("trainer..x", "5", "--set trainer..x=5")),
             "--set trainer..x=5: `trainer..x` is not the path of a key; write for instance trainer.epochs");
-  EXPECT_EQ(message(document.set("seed", "[1", "--set seed=[1")), "--set seed=[1: a list or mapping stands where a key belongs; is a bracket left open?");
+  EXPECT_EQ(message(document.set("seed", "[1", "--set seed=[1")),
+            "--set seed=[1: a list or mapping stands where a key belongs; is a bracket left open?");
 }
 
 TEST(Yaml, AnInapplicableKeyIsRefusedUnlessAHigherLayerSwitchedItOff) {
@@ -216,8 +235,9 @@ TEST(Yaml, AnInapplicableKeyIsRefusedUnlessAHigherLayerSwitchedItOff) {
 }
 
 TEST(Yaml, WhatIsWrittenReadsBack) {
-  for (const std::string text : {"plain", "", "true", "null", "~", "7", "a: b", "#x", "quote\" and \\", "line\nbreak", "tab\t", "/a/b.gz",
-                                 "[x]", "-", "ümlaut", " leading", "0.5", "*a", "no"}) {
+  for (const std::string text :
+       {"plain", "", "true", "null", "~", "7", "a: b", "#x", "quote\" and \\", "line\nbreak", "tab\t",
+        "/a/b.gz", "[x]", "-", "ümlaut", " leading", "0.5", "*a", "no"}) {
     auto document = parsed("x: " + yaml_text(text) + "\n");
     EXPECT_EQ(document.root().text("x", "absent"), text);
     EXPECT_EQ(message(document.finish()), "no error") << text;

@@ -63,10 +63,10 @@ std::string temporary_name(const std::string& path) {
   return fmt::format("{}.{}.{}.{}.tmp", folder, name, ::getpid(), next.fetch_add(1, std::memory_order_relaxed));
 }
 
-Result<> write_and_flush(const std::string& temporary, std::string_view bytes, const std::string& path) {
+Result<> write_and_flush(const std::string& temporary, std::span<const std::string_view> pieces, const std::string& path) {
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (file.number() < 0) return system_failure("cannot write", path, errno);
-  GOSSAMER_TRY(write_all(file.number(), bytes, path));
+  for (const std::string_view bytes : pieces) GOSSAMER_TRY(write_all(file.number(), bytes, path));
   if (::fsync(file.number()) != 0) return system_failure("cannot write", path, errno);
   if (const int error = file.close(); error != 0) return system_failure("cannot write", path, error);
   return {};
@@ -121,7 +121,7 @@ Result<std::string> read_file(const std::string& path, std::size_t size_max) {
   }
 }
 
-Result<> write_file_atomically(const std::string& path, std::string_view bytes) {
+Result<> write_file_atomically(const std::string& path, std::span<const std::string_view> pieces) {
   struct stat about {};
   if (::stat(path.c_str(), &about) == 0 && !S_ISREG(about.st_mode)) {
     return fail(Errc::invalid_argument,
@@ -129,7 +129,7 @@ Result<> write_file_atomically(const std::string& path, std::string_view bytes) 
                             S_ISDIR(about.st_mode) ? "folder" : "device or pipe, which a new file would replace"));
   }
   const std::string temporary = temporary_name(path);
-  if (auto written = write_and_flush(temporary, bytes, path); !written) {
+  if (auto written = write_and_flush(temporary, pieces, path); !written) {
     ::unlink(temporary.c_str());
     return written;
   }
@@ -144,6 +144,10 @@ Result<> write_file_atomically(const std::string& path, std::string_view bytes) 
   if (folder.number() >= 0 && ::fsync(folder.number()) != 0 && errno != EINVAL)
     return system_failure("cannot flush the folder of", path, errno);
   return {};
+}
+
+Result<> write_file_atomically(const std::string& path, std::string_view bytes) {
+  return write_file_atomically(path, std::span(&bytes, 1));
 }
 
 Result<> write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {

@@ -21,6 +21,8 @@ Result<std::string> read_file(const std::string& path, std::size_t size_max = st
 // than a plain file.
 Result<> write_file_atomically(const std::string& path, std::string_view bytes);
 Result<> write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+// The pieces one after the other, so that a header need not be copied in front of a large vector.
+Result<> write_file_atomically(const std::string& path, std::span<const std::string_view> pieces);
 
 // Writes everything to an open descriptor, however many calls that takes.  `path` is for the message.
 Result<> write_all(int descriptor, std::string_view bytes, const std::string& path);

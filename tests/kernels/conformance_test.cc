@@ -1,0 +1,406 @@
+// The promises of kernels/compressor.h, asked of every codec in both scopes.
+#include <algorithm>
+#include <bit>
+
+#include "kernels/vector.h"
+#include "tests/kernels/codec_cases.h"
+
+namespace gossamer {
+namespace {
+
+struct Case {
+  const char* name;
+  CompressionOptions options;
+};
+
+std::vector<Case> all_cases() {
+  const Case codecs[] = {
+      {"none", {.codec = CodecId::none}},
+      {"fp16", {.codec = CodecId::fp16}},
+      {"bf16", {.codec = CodecId::bf16}},
+      {"top_k_sparse", {.codec = CodecId::top_k, .ratio = 0.02}},
+      {"top_k_dense", {.codec = CodecId::top_k, .ratio = 0.3}},
+      {"top_k_all", {.codec = CodecId::top_k, .ratio = 1}},
+      {"random_k", {.codec = CodecId::random_k, .ratio = 0.1}},
+      {"random_k_most", {.codec = CodecId::random_k, .ratio = 0.7}},
+      {"random_k_unbiased", {.codec = CodecId::random_k, .ratio = 0.6, .unbiased = true}},
+      {"sign", {.codec = CodecId::sign}},
+      {"qsgd_1", {.codec = CodecId::qsgd, .levels = 1}},
+      {"qsgd_10", {.codec = CodecId::qsgd, .levels = 10}},
+      {"qsgd_15", {.codec = CodecId::qsgd, .levels = 15}},
+      {"qsgd_32_unbiased", {.codec = CodecId::qsgd, .levels = 32, .unbiased = true}},
+      {"qsgd_65535_unbiased", {.codec = CodecId::qsgd, .levels = 65535, .unbiased = true}},
+  };
+  std::vector<Case> cases;
+  for (const Case& codec : codecs)
+    for (Scope scope : {Scope::tensor, Scope::model}) {
+      cases.push_back(codec);
+      cases.back().options.scope = scope;
+    }
+  return cases;
+}
+
+class Codecs : public testing::TestWithParam<Case> {
+ protected:
+  std::vector<std::size_t> blocks(const Layout& layout) const {
+    if (GetParam().options.scope == Scope::model) return {layout.size()};
+    std::vector<std::size_t> counts;
+    for (const Tensor& tensor : layout.tensors()) counts.push_back(tensor.count);
+    return counts;
+  }
+
+  std::unique_ptr<Compressor> codec_ = compressor(GetParam().options);
+  Stream stream_;
+};
+
+// The sizes of docs/compression.md, written out once more.
+std::size_t expected_size(const CompressionOptions& options, std::size_t n) {
+  if (n == 0) return 0;
+  const auto k = static_cast<std::size_t>(std::max(1.0, std::floor(options.ratio * static_cast<double>(n))));
+  const std::size_t words = (n + 31) / 32;
+  switch (options.codec) {
+    case CodecId::none: return 4 * n;
+    case CodecId::bf16: return (2 * n + 3) / 4 * 4;
+    case CodecId::fp16: return 4 + (2 * n + 3) / 4 * 4;
+    case CodecId::top_k: return 8 + 4 * k + std::min(4 * k, 4 * words);
+    case CodecId::random_k: return 4 * k;
+    case CodecId::sign: return 4 + 4 * words;
+    case CodecId::qsgd:
+      return 4 + 4 * words * (static_cast<std::size_t>(std::ceil(std::log2(options.levels + 1.0))) + 1);
+  }
+  return 0;
+}
+
+TEST_P(Codecs, UseTheBytesOfTheFormula) {
+  const CompressionOptions& options = GetParam().options;
+  const std::size_t prelude = options.codec == CodecId::random_k ? 8 : options.codec == CodecId::qsgd ? 4 : 0;
+  for (const Layout& layout : {awkward_layout(), Layout::flat(1), Layout::flat(4096), Layout::flat(0), Layout()}) {
+    std::size_t size = prelude;
+    // none and bf16 know no scope: the layout is one block.
+    if (options.codec == CodecId::none || options.codec == CodecId::bf16)
+      size += expected_size(options, layout.size());
+    else
+      for (std::size_t count : blocks(layout)) size += expected_size(options, count);
+    EXPECT_EQ(codec_->capacity(layout), size);
+    EXPECT_EQ(encoded(*codec_, normal_vector(layout.size()), layout).size(), size);
+  }
+}
+
+TEST_P(Codecs, WriteOnlyInsideTheCapacity) {
+  for (const Layout& layout : {awkward_layout(), Layout::flat(1), Layout::flat(0)}) {
+    const std::size_t capacity = codec_->capacity(layout);
+    std::vector<std::byte> bytes(capacity + 64, std::byte{0xa5});
+    const auto used = codec_->encode(stream_, normal_vector(layout.size()), layout, 1, bytes);
+    ASSERT_TRUE(used.has_value());
+    EXPECT_LE(*used, capacity);
+    for (std::size_t i = capacity; i < bytes.size(); ++i) ASSERT_EQ(bytes[i], std::byte{0xa5});
+  }
+}
+
+TEST_P(Codecs, AreAFunctionOfInputAndSeed) {
+  const Layout layout = awkward_layout();
+  const auto x = normal_vector(layout.size());
+  const auto first = encoded(*codec_, x, layout, 7);
+  EXPECT_EQ(encoded(*compressor(GetParam().options), x, layout, 7), first);
+  EXPECT_EQ(encoded(*codec_, x, layout, 8) == first, !codec_->traits().seeded);
+}
+
+TEST_P(Codecs, RandomNumbersDifferBetweenTensors) {
+  if (!codec_->traits().seeded || GetParam().options.scope == Scope::model) GTEST_SKIP();
+  Layout layout;
+  layout.add("a", {200});
+  layout.add("b", {200});
+  auto x = normal_vector(200);
+  x.insert(x.end(), x.begin(), x.begin() + 200);
+  const auto q = round_trip(*codec_, x, layout);
+  EXPECT_FALSE(same_bits(std::span(q).first(200), std::span(q).last(200)));
+}
+
+std::vector<std::vector<float>> vectors_to_contract(std::size_t count) {
+  std::vector<std::vector<float>> vectors;
+  vectors.push_back(normal_vector(count));
+  vectors.emplace_back(count, -0.25f);      // all ties
+  vectors.emplace_back(count, 0.0f)[count / 2] = -3;  // the hardest for sign
+  auto wide = normal_vector(count, 2);      // fourteen orders of magnitude
+  for (std::size_t i = 0; i < count; ++i) wide[i] *= std::pow(10.0f, static_cast<float>(i % 15) - 7);
+  vectors.push_back(wide);
+  auto tiny = normal_vector(count, 3);      // differences near the end of a run
+  for (float& value : tiny) value *= 1e-15f;
+  vectors.push_back(tiny);
+  auto huge = normal_vector(count, 4);
+  for (float& value : huge) value *= 1e30f;
+  vectors.push_back(huge);
+  auto denormals = normal_vector(count, 5);  // some, beside ordinary elements
+  for (std::size_t i = 1; i < count; i += 3) denormals[i] *= 1e-40f;
+  vectors.push_back(denormals);
+  return vectors;
+}
+
+TEST_P(Codecs, ContractAsTheySay) {
+  for (const Layout& layout : {awkward_layout(), Layout::flat(1), Layout::flat(77)}) {
+    const double delta = codec_->contraction(layout);
+    ASSERT_GE(delta, 0);
+    ASSERT_LE(delta, 1);
+    EXPECT_TRUE(delta > 0 || GetParam().options.unbiased);
+    for (const auto& x : vectors_to_contract(layout.size())) {
+      const std::size_t draws = codec_->traits().seeded ? 1000 : 1;
+      double sum = 0, sum_of_squares = 0;
+      const double norm = squared(x);
+      for (std::size_t seed = 0; seed < draws; ++seed) {
+        const double error = squared_error(x, round_trip(*codec_, x, layout, seed)) / norm;
+        sum += error;
+        sum_of_squares += error * error;
+      }
+      const auto n = static_cast<double>(draws);
+      const double mean = sum / n, deviation = std::sqrt(std::max(0.0, sum_of_squares / n - mean * mean) / n);
+      if (delta > 0) {
+        EXPECT_LE(mean, 1 - delta + 4 * deviation + 1e-7);
+      }
+      EXPECT_LT(mean, 1e3);
+    }
+  }
+}
+
+TEST_P(Codecs, AreUnbiasedWhereTheySaySo) {
+  if (!codec_->traits().unbiased) GTEST_SKIP();
+  const Layout layout = awkward_layout();
+  const auto x = normal_vector(layout.size());
+  constexpr std::size_t kDraws = 1000;
+  std::vector<double> sum(x.size()), sum_of_squares(x.size());
+  std::vector<double> along(kDraws);  // <Q(x), x> / |x|^2, whose mean is 1
+  for (std::size_t draw = 0; draw < kDraws; ++draw) {
+    const auto q = round_trip(*codec_, x, layout, 1000 + draw);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      sum[i] += q[i];
+      sum_of_squares[i] += static_cast<double>(q[i]) * q[i];
+      along[draw] += static_cast<double>(q[i]) * x[i] / squared(x);
+    }
+  }
+  std::size_t beyond = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double mean = sum[i] / kDraws;
+    double variance = std::max(0.0, sum_of_squares[i] / kDraws - mean * mean);
+    double resolution = 1e-6 * std::abs(x[i]);
+    if (GetParam().options.codec == CodecId::qsgd) {
+      // The variance follows from the position between two levels; an element close to one may not have been
+      // rounded to the other in any draw.  Rounding has 15 bits: 2^-16 of a level.
+      std::span<const float> block = x;
+      if (GetParam().options.scope == Scope::tensor)
+        for (const Tensor& tensor : layout.tensors())
+          if (i >= tensor.offset && i - tensor.offset < tensor.count) block = std::span(x).subspan(tensor.offset, tensor.count);
+      const double unit = std::sqrt(squared(block)) / GetParam().options.levels;
+      const double above = std::abs(x[i]) / unit - std::floor(std::abs(x[i]) / unit);
+      variance = unit * unit * above * (1 - above);
+      resolution += unit * 0x1p-16;
+    }
+    const double sigma = std::sqrt(variance / kDraws);
+    EXPECT_LE(std::abs(mean - x[i]), 5 * sigma + resolution) << i;
+    beyond += std::abs(mean - x[i]) > 3 * sigma + resolution;
+  }
+  EXPECT_LE(beyond, x.size() / 50);  // 0.3 % of them would be by chance
+  double mean = 0, variance = 0;
+  for (double a : along) mean += a / kDraws;
+  for (double a : along) variance += (a - mean) * (a - mean) / kDraws;
+  EXPECT_LE(std::abs(mean - 1), 4 * std::sqrt(variance / kDraws) + 1e-5);
+}
+
+TEST_P(Codecs, KeepZerosZero) {
+  const Layout layout = awkward_layout();
+  const std::vector<float> zeros(layout.size()), negative_zeros(layout.size(), -0.0f);
+  for (float value : round_trip(*codec_, zeros, layout)) ASSERT_EQ(value, 0.0f);
+  for (float value : round_trip(*codec_, negative_zeros, layout)) ASSERT_EQ(value, 0.0f);
+}
+
+TEST_P(Codecs, NeverGrowADenormalVector) {
+  const Layout layout = awkward_layout();
+  auto x = normal_vector(layout.size());
+  for (float& value : x) value *= 1e-39f;
+  const auto q = round_trip(*codec_, x, layout);
+  for (float value : q) ASSERT_TRUE(std::isfinite(value));
+  if (!codec_->traits().unbiased) {
+    EXPECT_LE(squared_error(x, q), squared(x));
+  }
+}
+
+TEST_P(Codecs, RefuseNaNAndInfinity) {
+  const Layout layout = awkward_layout();
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  std::vector<std::byte> bytes(codec_->capacity(layout));
+  for (float bad : {nan, -nan, infinity, -infinity})
+    for (std::size_t at : {std::size_t{0}, std::size_t{5}, layout.size() / 2, layout.size() - 1}) {
+      auto x = normal_vector(layout.size());
+      x[at] = bad;
+      const auto used = codec_->encode(stream_, x, layout, 1, bytes);
+      ASSERT_FALSE(used.has_value());
+      EXPECT_EQ(used.error().code, Errc::diverged);
+
+      const auto before = normal_vector(layout.size(), 9);
+      auto replica = before;
+      std::vector<float> scratch(layout.size());
+      const auto difference = codec_->encode_difference(stream_, x, replica, layout, 1, scratch, bytes);
+      ASSERT_FALSE(difference.has_value());
+      EXPECT_EQ(difference.error().code, Errc::diverged);
+      EXPECT_TRUE(same_bits(replica, before));
+    }
+}
+
+TEST_P(Codecs, NameTheTensorThatDiverged) {
+  const Layout layout = awkward_layout();
+  auto x = normal_vector(layout.size());
+  x[9] = std::numeric_limits<float>::quiet_NaN();  // 1 + 7 elements lie before "word"
+  std::vector<std::byte> bytes(codec_->capacity(layout));
+  const auto used = codec_->encode(stream_, x, layout, 1, bytes);
+  ASSERT_FALSE(used.has_value());
+  EXPECT_NE(used.error().message.find("element 1 of tensor 'word'"), std::string::npos) << used.error().message;
+}
+
+TEST_P(Codecs, LargestFloatsDivergeOrDecodeFinite) {
+  const Layout layout = awkward_layout();
+  const std::vector<float> x(layout.size(), std::numeric_limits<float>::max());
+  std::vector<std::byte> bytes(codec_->capacity(layout));
+  const auto used = codec_->encode(stream_, x, layout, 1, bytes);
+  if (!used) {
+    EXPECT_EQ(used.error().code, Errc::diverged);
+    return;
+  }
+  EXPECT_TRUE(all_finite(decoded(*codec_, std::span(bytes).first(*used), layout)));
+}
+
+TEST_P(Codecs, ScaleWhatTheyAdd) {
+  const Layout layout = awkward_layout();
+  const auto bytes = encoded(*codec_, normal_vector(layout.size()), layout);
+  const auto values = decoded(*codec_, bytes, layout);
+  const auto before = normal_vector(layout.size(), 11);
+  auto target = before;
+  ASSERT_TRUE(codec_->add_decoded(stream_, bytes, layout, -0.3f, target).has_value());
+  for (std::size_t i = 0; i < target.size(); ++i) ASSERT_EQ(target[i], before[i] + -0.3f * values[i]) << i;
+}
+
+TEST_P(Codecs, LeaveSenderAndReceiverWithOneReplica) {
+  const Layout layout = awkward_layout();
+  std::vector<float> replica(layout.size()), received(layout.size()), scratch(layout.size());
+  std::vector<std::byte> bytes(codec_->capacity(layout));
+  auto x = normal_vector(layout.size());
+  for (std::size_t round = 0; round < 50; ++round) {
+    const auto used = codec_->encode_difference(stream_, x, replica, layout, round, scratch, bytes);
+    ASSERT_TRUE(used.has_value()) << used.error().message;
+    ASSERT_TRUE(codec_->add_decoded(stream_, std::span(bytes).first(*used), layout, 1.0f, received).has_value());
+    ASSERT_TRUE(same_bits(replica, received)) << round;
+    for (float& value : x) value *= 1.01f;
+  }
+}
+
+TEST_P(Codecs, LetTheReplicaFollowAModelAtRest) {
+  if (codec_->contraction(awkward_layout()) == 0) GTEST_SKIP();
+  const Layout layout = awkward_layout();
+  std::vector<float> replica(layout.size()), scratch(layout.size());
+  std::vector<std::byte> bytes(codec_->capacity(layout));
+  const auto x = normal_vector(layout.size());
+  const double before = squared(x);
+  for (std::size_t round = 0; round < 400; ++round)
+    ASSERT_TRUE(codec_->encode_difference(stream_, x, replica, layout, round, scratch, bytes).has_value());
+  EXPECT_LT(squared_error(x, replica), 0.6 * before);
+  EXPECT_LT(squared_error(x, replica), before * std::pow(1 - codec_->contraction(layout), 200) + 1e-9 * before);
+}
+
+TEST_P(Codecs, ReadAndWriteUnalignedBytes) {
+  const Layout layout = awkward_layout();
+  const auto x = normal_vector(layout.size());
+  const auto aligned = encoded(*codec_, x, layout);
+  std::vector<std::byte> bytes(codec_->capacity(layout) + 1);
+  ASSERT_TRUE(codec_->encode(stream_, x, layout, 1, std::span(bytes).subspan(1)).has_value());
+  EXPECT_TRUE(std::equal(aligned.begin(), aligned.end(), bytes.begin() + 1));
+  EXPECT_TRUE(same_bits(decoded(*codec_, std::span(bytes).subspan(1), layout), decoded(*codec_, aligned, layout)));
+}
+
+// A target with guard zones; every byte around it must survive.
+struct Guarded {
+  explicit Guarded(std::size_t count) : all(count + 2 * kGuard, 12345.0f), count(count) {
+    std::fill_n(all.begin() + kGuard, count, 0.5f);
+  }
+  std::span<float> target() { return std::span(all).subspan(kGuard, count); }
+  bool guards_hold() const {
+    return std::all_of(all.begin(), all.begin() + kGuard, [](float f) { return f == 12345.0f; }) &&
+           std::all_of(all.end() - kGuard, all.end(), [](float f) { return f == 12345.0f; });
+  }
+  bool untouched() {
+    return std::all_of(target().begin(), target().end(), [](float f) { return f == 0.5f; });
+  }
+  static constexpr std::ptrdiff_t kGuard = 64;
+  std::vector<float> all;
+  std::size_t count;
+};
+
+TEST_P(Codecs, RefuseEveryOtherLength) {
+  const Layout layout = awkward_layout();
+  const auto bytes = encoded(*codec_, normal_vector(layout.size()), layout);
+  Guarded guarded(layout.size());
+  for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
+    const std::vector<std::byte> shorter(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(cut));
+    const auto done = codec_->add_decoded(stream_, shorter, layout, 1.0f, guarded.target());
+    ASSERT_FALSE(done.has_value()) << cut;
+    ASSERT_EQ(done.error().code, Errc::corrupt);
+  }
+  auto longer = bytes;
+  for (int i = 0; i < 9; ++i) {
+    longer.push_back(std::byte{0});
+    ASSERT_FALSE(codec_->add_decoded(stream_, longer, layout, 1.0f, guarded.target()).has_value());
+  }
+  EXPECT_TRUE(guarded.untouched());
+}
+
+TEST_P(Codecs, SurviveHostileBytes) {
+  const Layout layout = awkward_layout();
+  const auto bytes = encoded(*codec_, normal_vector(layout.size()), layout);
+  Random random(GetParam().options.levels, Purpose::test, static_cast<std::uint64_t>(GetParam().options.codec));
+  std::size_t accepted = 0, refused = 0;
+  for (int attempt = 0; attempt < 2000; ++attempt) {
+    auto hostile = bytes;
+    for (std::uint64_t flips = 1 + random.below(4); flips > 0; --flips) {
+      const std::size_t at = random.below(hostile.size());
+      if (random.below(4) == 0)  // a whole word of the values that break things
+        for (std::size_t i = at; i < std::min(at + 4, hostile.size()); ++i)
+          hostile[i] = random.below(2) == 0 ? std::byte{0xff} : std::byte{0x7f};
+      else
+        hostile[at] ^= static_cast<std::byte>(1u << random.below(8));
+    }
+    Guarded guarded(layout.size());
+    const auto done = codec_->add_decoded(stream_, hostile, layout, 1.0f, guarded.target());
+    ASSERT_TRUE(guarded.guards_hold());
+    if (done) {
+      ++accepted;
+      ASSERT_TRUE(all_finite(guarded.target()));
+    } else {
+      ++refused;
+      ASSERT_EQ(done.error().code, Errc::corrupt);
+      ASSERT_TRUE(guarded.untouched());
+    }
+  }
+  EXPECT_GT(accepted + refused, 0u);
+  EXPECT_GT(refused, 0u);
+}
+
+TEST_P(Codecs, ScopeDecidesWhatOneScaleCovers) {
+  // A tensor of large elements beside one of small: alone, the small one survives in some form.
+  Layout layout;
+  layout.add("large", {64});
+  layout.add("small", {64});
+  std::vector<float> x(128, 100.0f);
+  std::fill(x.begin() + 64, x.end(), 1e-3f);
+  const CodecId id = GetParam().options.codec;
+  if (id != CodecId::top_k && id != CodecId::sign) GTEST_SKIP();
+  if (GetParam().options.ratio == 1 && id == CodecId::top_k) GTEST_SKIP();
+  const auto q = round_trip(*codec_, x, layout);
+  const double error = squared_error(std::span(x).last(64), std::span(q).last(64)) / squared(std::span(x).last(64));
+  if (GetParam().options.scope == Scope::tensor)
+    EXPECT_LT(error, 1);
+  else
+    EXPECT_GE(error, 1);  // top-k keeps none of it, sign drowns it
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Codecs, testing::ValuesIn(all_cases()), [](const testing::TestParamInfo<Case>& info) {
+  return std::string(info.param.name) + (info.param.options.scope == Scope::tensor ? "_tensor" : "_model");
+});
+
+}  // namespace
+}  // namespace gossamer

@@ -55,6 +55,13 @@ interrupted() {
   exit "$1"
 }
 
+# Redirects the command alone: what a signal handler says meanwhile still goes where the script's words go.
+into() {
+  local log=$1
+  shift
+  "$@" >"$log" 2>&1
+}
+
 # logged LOG WHAT COMMAND...: the command's output goes to LOG; a line now and then says that it lives, and the
 # end of the log is shown where the command fails.
 logged() {
@@ -69,7 +76,7 @@ logged() {
     done
   ) &
   beat=$!
-  supervise "$@" >"$log" 2>&1 || status=$?
+  supervise into "$log" "$@" || status=$?
   kill "$beat" 2>/dev/null || true
   wait "$beat" 2>/dev/null || true
   beat=

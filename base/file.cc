@@ -9,42 +9,38 @@
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
-#include <utility>
+
+#include "base/file_descriptor.h"
 
 namespace gossamer {
 namespace {
 
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int number() const { return number_; }
-  // Some file systems tell of a full disk only here.
-  int close() { return ::close(std::exchange(number_, -1)) == 0 ? 0 : errno; }
-
- private:
-  int number_;
-};
-
 std::string_view remedy(int error) {
   switch (error) {
-    case ENOSPC: return "the disk is full; free some space or write elsewhere";
-    case EDQUOT: return "the disk quota is used up; free some space or write elsewhere";
+    case ENOSPC:
+      return "the disk is full; free some space or write elsewhere";
+    case EDQUOT:
+      return "the disk quota is used up; free some space or write elsewhere";
     case EACCES:
-    case EPERM: return "permission denied; check the owner and mode of the file and of its folders";
-    case EROFS: return "the file system is read-only; write elsewhere";
-    case ENOENT: return "no such file or folder; check the path";
-    case ENOTDIR: return "a part of the path is a file and not a folder; check the path";
-    case EISDIR: return "this is a folder; name a file";
+    case EPERM:
+      return "permission denied; check the owner and mode of the file and of its folders";
+    case EROFS:
+      return "the file system is read-only; write elsewhere";
+    case ENOENT:
+      return "no such file or folder; check the path";
+    case ENOTDIR:
+      return "a part of the path is a file and not a folder; check the path";
+    case EISDIR:
+      return "this is a folder; name a file";
     case EMFILE:
-    case ENFILE: return "too many open files; raise the limit (ulimit -n)";
-    case EIO: return "the device reports an error; check the disk";
-    case EFBIG: return "the file is too large for this file system or for ulimit -f";
-    default: return {};
+    case ENFILE:
+      return "too many open files; raise the limit (ulimit -n)";
+    case EIO:
+      return "the device reports an error; check the disk";
+    case EFBIG:
+      return "the file is too large for this file system or for ulimit -f";
+    default:
+      return {};
   }
 }
 
@@ -60,11 +56,13 @@ std::string temporary_name(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  return fmt::format("{}.{}.{}.{}.tmp", folder, name, ::getpid(), next.fetch_add(1, std::memory_order_relaxed));
+  return fmt::format("{}.{}.{}.{}.tmp", folder, name, ::getpid(),
+                     next.fetch_add(1, std::memory_order_relaxed));
 }
 
-Result<> write_and_flush(const std::string& temporary, std::span<const std::string_view> pieces, const std::string& path) {
-  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+Result<> write_and_flush(const std::string& temporary, std::span<const std::string_view> pieces,
+                         const std::string& path) {
+  FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (file.number() < 0) return system_failure("cannot write", path, errno);
   for (const std::string_view bytes : pieces) GOSSAMER_TRY(write_all(file.number(), bytes, path));
   if (::fsync(file.number()) != 0) return system_failure("cannot write", path, errno);
@@ -96,7 +94,7 @@ Result<> write_all(int descriptor, std::string_view bytes, const std::string& pa
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t size_max) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.number() < 0) return system_failure("cannot read", path, errno);
   std::string bytes;
   struct stat about {};
@@ -116,17 +114,19 @@ Result<std::string> read_file(const std::string& path, std::size_t size_max) {
     if (got == 0) return bytes;
     if (got < 0 && error != EINTR) return system_failure("cannot read", path, error);
     if (bytes.size() > size_max)
-      return fail(Errc::invalid_argument,
-                  fmt::format("cannot read {}: it is larger than the {} bytes permitted here", path, size_max));
+      return fail(
+          Errc::invalid_argument,
+          fmt::format("cannot read {}: it is larger than the {} bytes permitted here", path, size_max));
   }
 }
 
 Result<> write_file_atomically(const std::string& path, std::span<const std::string_view> pieces) {
   struct stat about {};
   if (::stat(path.c_str(), &about) == 0 && !S_ISREG(about.st_mode)) {
-    return fail(Errc::invalid_argument,
-                fmt::format("cannot write {}: this is a {}; name a plain file", path,
-                            S_ISDIR(about.st_mode) ? "folder" : "device or pipe, which a new file would replace"));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("cannot write {}: this is a {}; name a plain file", path,
+                    S_ISDIR(about.st_mode) ? "folder" : "device or pipe, which a new file would replace"));
   }
   const std::string temporary = temporary_name(path);
   if (auto written = write_and_flush(temporary, pieces, path); !written) {
@@ -140,7 +140,7 @@ Result<> write_file_atomically(const std::string& path, std::span<const std::str
   }
   // The name is part of the folder, which has its own place on the disk.  File systems that cannot flush a
   // folder (EINVAL) keep it in order by themselves.
-  Descriptor folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  FileDescriptor folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.number() >= 0 && ::fsync(folder.number()) != 0 && errno != EINVAL)
     return system_failure("cannot flush the folder of", path, errno);
   return {};
@@ -151,7 +151,8 @@ Result<> write_file_atomically(const std::string& path, std::string_view bytes) 
 }
 
 Result<> write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
-  return write_file_atomically(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  return write_file_atomically(path,
+                               std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
 }  // namespace gossamer

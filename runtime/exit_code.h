@@ -1,6 +1,8 @@
 // How the command ends.  Documented in docs/commands.md; scripts depend on the numbers.
 #pragma once
 
+#include <string_view>
+
 #include "base/result.h"
 
 namespace gossamer {
@@ -23,6 +25,26 @@ inline int exit_code(Errc code) {
     case Errc::interrupted: return 130;
   }
   return 1;
+}
+
+// What such a number means, for people.
+inline std::string_view exit_words(int code) {
+  switch (code) {
+    case 0: return "ended well";
+    case 1: return "an error inside of the program";
+    case 2: return "a file, flag or environment variable asks for something that makes no sense";
+    case 3: return "an input is missing or damaged";
+    case 4: return "the operating system refused (disk, permission, limits)";
+    case 5: return "a peer was lost";
+    case 6: return "a deadline passed";
+    case 7: return "this build or this machine lacks what the run needs";
+    case 8: return "a network address is already in use";
+    case 9: return "peers run different versions or different run files";
+    case 10: return "training diverged: a value became NaN or infinite";
+    case 126: return "the program could not be started";
+    case 130: return "stopped by a signal";
+    default: return "an exit code that is not one of Gossamer's";
+  }
 }
 
 }  // namespace gossamer

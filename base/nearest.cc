@@ -52,8 +52,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
-std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates) {
-  return nearest_of(word, candidates);
+std::string nearest(std::string_view word, std::span<const std::string_view> candidates) {
+  return std::string(nearest_of(word, candidates));
 }
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {

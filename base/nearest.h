@@ -14,7 +14,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 
 // The candidate with the fewest edits, the first of equals; empty when nothing is near enough to be what was
 // meant.
-std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
+std::string nearest(std::string_view word, std::span<const std::string_view> candidates);
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
 // The end of an error about an unknown word: "did you mean `x`?", or, when nothing is near, "known: a, b, c".

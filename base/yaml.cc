@@ -239,7 +239,7 @@ std::size_t YamlValue::choice(std::span<const std::string_view> words) const {
   if (from == nullptr) return words.size();
   const auto it = std::find(words.begin(), words.end(), *from);
   if (it != words.end()) return static_cast<std::size_t>(it - words.begin());
-  const std::string_view near = nearest(*from, words);
+  const std::string near = nearest(*from, words);
   fail(fmt::format("`{}` is not known here; {}choose one of: {}", *from,
                    near.empty() ? std::string() : fmt::format("did you mean `{}`? ", near),
                    fmt::join(words, ", ")));

@@ -1,0 +1,117 @@
+// A gossip algorithm without its communication, clock or threads.
+//
+// A Mixer says which payloads go along which edges, turns vectors into payloads and back, and answers
+// with what to do to the model.  It never writes the model, waits for nothing and starts nothing: the
+// engine (engine.h) calls it, in production and in the simulator alike.
+//
+// One round, as the engine drives it:
+//
+//     begin(info, shadow)          -> Plan: payloads to send, arrivals to wait for
+//     encode(info, outgoing, out)     once per payload, only when there is credit to send it
+//     arrived(info, arrivals)      -> Plan of the next phase; a plan that awaits nothing ends the round
+//     result(info, add)            -> Affine: model = a * model + add
+//
+// Arrivals of a phase are handed over all at once, in ascending order of peer, so that floating-point
+// sums come out the same in every run.  A mixer that takes them as they come says so in its traits.
+//
+// A Mixer belongs to one thread, its engine's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/layout.h"
+#include "base/memory.h"
+#include "base/result.h"
+#include "base/serial.h"
+#include "kernels/compressor.h"
+#include "topologies/topology.h"
+#include "transports/channel.h"
+
+namespace gossamer {
+
+struct RoundInfo {
+  Round round = 0;
+  PeerId self = 0;
+  std::size_t peers = 0;
+  const Neighbourhood* edges = nullptr;  // this round's, from the topology
+  double learning_rate = 0;              // of the local step before this round
+};
+
+// A payload that the mixer wants sent: encoded once, delivered to each of `to`.
+struct Outgoing {
+  std::uint32_t id = 0;     // the mixer's own name for it
+  Phase phase = 0;          // what the receivers await
+  std::uint16_t kind = 0;   // the mixer's own, travels in the header
+  std::vector<PeerId> to;
+};
+
+struct Await {
+  PeerId from = 0;
+  Phase phase = 0;
+  friend auto operator<=>(const Await&, const Await&) = default;
+};
+
+struct Plan {
+  std::vector<Outgoing> send;
+  std::vector<Await> await;
+};
+
+// What encode() wrote: bytes used, and for the header the codec and the number of elements.
+struct Encoded {
+  std::size_t used = 0;
+  CodecId codec = CodecId::none;
+  std::uint64_t count = 0;
+};
+
+// model = a * model + add.  With a = 1 corrections of rounds still under way commute with what the
+// trainer does meanwhile; a = 0 replaces.
+struct Affine {
+  double a = 1;
+};
+
+enum class Exchanges : std::uint8_t { model, gradient };
+
+struct MixerTraits {
+  Exchanges exchanges = Exchanges::model;
+  bool gather = true;            // false: arrivals one by one, as they come
+  bool each_once = false;        // payloads are differences: one lost or repeated is never made good
+  bool uses_graph = true;        // false: the algorithm has a schedule of its own (all-reduce)
+};
+
+class Mixer {
+ public:
+  virtual ~Mixer() = default;
+
+  virtual std::string_view name() const = 0;
+  virtual MixerTraits traits() const = 0;
+  // The most bytes encode() ever uses.
+  virtual std::size_t payload_capacity() const = 0;
+
+  // A local change to the gradient before the optimizer sees it (tracking, quasi-global momentum).
+  virtual void gradient(Stream&, const RoundInfo&, std::span<float> /*gradient*/) {}
+
+  // `shadow` is the vector as published; it stays valid and unchanged until result() of this round.
+  virtual Plan begin(Stream& stream, const RoundInfo& info, std::span<const float> shadow) = 0;
+
+  virtual Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what,
+                                 std::span<std::byte> out) = 0;
+
+  // The bytes come from outside: an error names what does not fit, and ends the run.
+  virtual Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) = 0;
+
+  // Writes the whole of `add`.
+  virtual Affine result(Stream& stream, const RoundInfo& info, std::span<float> add) = 0;
+
+  // What a restart needs.
+  virtual void save(Writer&) const {}
+  virtual Result<> load(Reader&) { return {}; }
+};
+
+}  // namespace gossamer

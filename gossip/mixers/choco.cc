@@ -1,0 +1,228 @@
+// CHOCO-SGD: Koloskova, Stich, Jaggi, ICML 2019; Koloskova, Lin, Stich, Jaggi, ICLR 2020.
+//
+// Both ends of an edge hold the same replica h of the sender's model.  The sender compresses how far its
+// model is from the replica, everybody who holds it adds the *decoded* difference, and the model moves
+// towards the neighbours' replicas:
+//
+//     q_i = Q(x_i - h_i);   h_i += q_i  at i and at its neighbours
+//     x_i += gamma * sum_j w_ij (h_j - h_i)
+//
+// (the order of the ICML paper: exchange, then gossip; with `overlap: delayed` the same lines are the
+// order of the ICLR paper).  Momentum and weight decay belong to the local step and are not touched.
+//
+// Two forms:
+//
+// * aggregate: one own replica h_i and one sum s_i = sum_j w_ij h_j, so memory does not grow with the
+//   degree.  Right only while W never changes: s_i has the old weights baked in.  Refused on schedules.
+// * per edge: a replica for each direction of each edge, touched when that edge is active.  One payload per
+//   edge.  Works on any schedule, and keeps the mean exactly: the corrections of the two ends of an edge,
+//   gamma w (h_ji - h_ij) and gamma w (h_ij - h_ji), cancel.
+#include <cstring>
+#include <fmt/format.h>
+#include <map>
+#include <xxhash.h>
+
+#include "base/random.h"
+#include "gossip/algorithms.h"
+#include "gossip/mixers/mixers.h"
+
+namespace gossamer {
+namespace {
+
+constexpr std::uint16_t kHashed = 1;  // Outgoing::kind: 8 bytes of replica hash follow the payload
+constexpr std::size_t kHashSize = sizeof(std::uint64_t);
+
+class Choco : public Mixer {
+ public:
+  explicit Choco(const MixerSetup& setup) : setup_(setup), scratch_(setup.layout->size()) {}
+
+  std::string_view name() const override { return "choco-sgd"; }
+  MixerTraits traits() const override { return {.each_once = true}; }
+  std::size_t payload_capacity() const override { return setup_.compressor->capacity(*setup_.layout) + kHashSize; }
+
+ protected:
+  // The codec's randomness for this sender, round and payload; receivers need no seed, it is in the bytes.
+  std::uint64_t codec_seed(const RoundInfo& info, std::uint32_t payload) const {
+    return mix_seed(mix_seed(setup_.seed, info.round), (std::uint64_t{info.self} << 32) | payload);
+  }
+
+  Result<Encoded> encode_towards(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<const float> x,
+                                 std::span<float> replica, std::span<std::byte> out) {
+    GOSSAMER_TRY_ASSIGN(std::size_t used,
+                        setup_.compressor->encode_difference(stream, x, replica, *setup_.layout, codec_seed(info, what.id),
+                                                             scratch_.span(), out));
+    if (what.kind & kHashed) {
+      const std::uint64_t hash = XXH3_64bits(replica.data(), replica.size_bytes());
+      std::memcpy(out.data() + used, &hash, kHashSize);
+      used += kHashSize;
+    }
+    return Encoded{used, setup_.compressor->codec(), setup_.layout->size()};
+  }
+
+  // The codec's bytes of a payload, without the hash behind them.
+  Result<std::span<const std::byte>> codec_bytes(const Arrival& arrival) const {
+    GOSSAMER_TRY(check_payload(arrival, setup_.compressor->codec(), setup_.layout->size()));
+    if (!(arrival.header.kind & kHashed)) return arrival.bytes;
+    if (arrival.bytes.size() < kHashSize)
+      return fail(Errc::corrupt, fmt::format("peer {} sent a payload too short for its hash", arrival.from));
+    return arrival.bytes.first(arrival.bytes.size() - kHashSize);
+  }
+
+  // Compares a replica with the hash that its owner sent along.
+  Result<> verify(const Arrival& arrival, std::span<const float> replica) const {
+    if (!(arrival.header.kind & kHashed)) return {};
+    std::uint64_t theirs = 0;
+    std::memcpy(&theirs, arrival.bytes.data() + arrival.bytes.size() - kHashSize, kHashSize);
+    if (theirs != XXH3_64bits(replica.data(), replica.size_bytes()))
+      return fail(Errc::corrupt, fmt::format("the replica of peer {} has parted from its owner's in round {}: a difference was lost or "
+                                             "applied twice",
+                                             arrival.from, arrival.header.round));
+    return {};
+  }
+
+  std::uint16_t kind() const { return setup_.verify_replicas ? kHashed : 0; }
+  float gamma() const { return static_cast<float>(setup_.step_size); }
+
+  MixerSetup setup_;
+  AlignedBuffer<float> scratch_;
+  std::span<const float> shadow_;
+};
+
+class ChocoPerEdge final : public Choco {
+ public:
+  explicit ChocoPerEdge(const MixerSetup& setup) : Choco(setup), sum_(setup.layout->size()) {}
+
+  Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
+    shadow_ = shadow;
+    std::fill_n(sum_.data(), sum_.size(), 0.f);
+    Plan plan;
+    for (const Edge& edge : info.edges->out) plan.send.push_back({.id = edge.peer, .phase = 0, .kind = kind(), .to = {edge.peer}});
+    for (const Edge& edge : info.edges->in) plan.await.push_back({edge.peer, 0});
+    return plan;
+  }
+
+  Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
+    return encode_towards(stream, info, what, shadow_, replicas(what.to.front()).own.span(), out);
+  }
+
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    std::size_t edge = 0;
+    for (const Arrival& arrival : arrivals) {
+      GOSSAMER_TRY_ASSIGN(const auto bytes, codec_bytes(arrival));
+      Replicas& pair = replicas(arrival.from);
+      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, bytes, *setup_.layout, 1, pair.theirs.span()));
+      GOSSAMER_TRY(verify(arrival, pair.theirs.span()));
+      while (info.edges->in[edge].peer != arrival.from) ++edge;
+      const float step = gamma() * static_cast<float>(info.edges->in[edge].weight);
+      for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += step * (pair.theirs[i] - pair.own[i]);
+    }
+    return Plan{};
+  }
+
+  Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
+    std::copy_n(sum_.data(), sum_.size(), add.data());
+    return {};
+  }
+
+  void save(Writer& writer) const override {
+    writer.put<std::uint64_t>(edges_.size());
+    for (const auto& [peer, pair] : edges_) {
+      writer.put(peer);
+      writer.array(pair.own.span());
+      writer.array(pair.theirs.span());
+    }
+  }
+
+  Result<> load(Reader& reader) override {
+    edges_.clear();
+    for (auto left = reader.get<std::uint64_t>(); left > 0 && reader.ok(); --left) {
+      Replicas& pair = replicas(reader.get<PeerId>());
+      reader.array(pair.own.span());
+      reader.array(pair.theirs.span());
+    }
+    return reader.ok() ? Result<>{} : fail(Errc::corrupt, "replicas of choco-sgd do not parse");
+  }
+
+ private:
+  struct Replicas {
+    AlignedBuffer<float> own;     // of this peer's model, as the other end holds it
+    AlignedBuffer<float> theirs;  // of the other end's model
+  };
+
+  Replicas& replicas(PeerId peer) {
+    auto found = edges_.find(peer);
+    if (found == edges_.end())
+      found = edges_.emplace(peer, Replicas{AlignedBuffer<float>(setup_.layout->size()), AlignedBuffer<float>(setup_.layout->size())}).first;
+    return found->second;
+  }
+
+  std::map<PeerId, Replicas> edges_;
+  AlignedBuffer<float> sum_;
+};
+
+class ChocoAggregate final : public Choco {
+ public:
+  explicit ChocoAggregate(const MixerSetup& setup) : Choco(setup), own_(setup.layout->size()), sum_(setup.layout->size()) {}
+
+  Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
+    shadow_ = shadow;
+    Plan plan = exchange_with_neighbours(*info.edges);
+    for (Outgoing& what : plan.send) what.kind = 0;  // nobody holds a replica to compare with, only the sum
+    return plan;
+  }
+
+  Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
+    GOSSAMER_TRY_ASSIGN(const Encoded encoded, encode_towards(stream, info, what, shadow_, own_.span(), out));
+    GOSSAMER_TRY(setup_.compressor->add_decoded(stream, out.first(encoded.used), *setup_.layout,
+                                                static_cast<float>(info.edges->self_weight), sum_.span()));
+    return encoded;
+  }
+
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    std::size_t edge = 0;
+    for (const Arrival& arrival : arrivals) {
+      GOSSAMER_TRY_ASSIGN(const auto bytes, codec_bytes(arrival));
+      while (info.edges->in[edge].peer != arrival.from) ++edge;
+      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, bytes, *setup_.layout,
+                                                  static_cast<float>(info.edges->in[edge].weight), sum_.span()));
+    }
+    return Plan{};
+  }
+
+  Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
+    for (std::size_t i = 0; i < sum_.size(); ++i) add[i] = gamma() * (sum_[i] - own_[i]);
+    return {};
+  }
+
+  void save(Writer& writer) const override {
+    writer.array(own_.span());
+    writer.array(sum_.span());
+  }
+
+  Result<> load(Reader& reader) override {
+    reader.array(own_.span());
+    reader.array(sum_.span());
+    return reader.ok() ? Result<>{} : fail(Errc::corrupt, "replicas of choco-sgd do not parse");
+  }
+
+ private:
+  AlignedBuffer<float> own_;  // h_i
+  AlignedBuffer<float> sum_;  // s_i = sum_j w_ij h_j, the peer itself included
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Mixer>> make_choco(const MixerSetup& setup) {
+  if (!(setup.step_size > 0 && setup.step_size <= 1))
+    return fail(Errc::invalid_argument, fmt::format("choco-sgd needs 0 < mixing.step_size <= 1, not {}", setup.step_size));
+  const bool is_static = setup.topology->period() == 1;
+  if (setup.replicas == ReplicaForm::aggregate && !is_static)
+    return fail(Errc::invalid_argument,
+                fmt::format("mixing.replicas: aggregate is right only while the graph never changes, and {} changes every round; use "
+                            "mixing.replicas: per-edge, or a static graph",
+                            setup.topology->name()));
+  if (setup.replicas == ReplicaForm::per_edge || !is_static) return std::make_unique<ChocoPerEdge>(setup);
+  return std::make_unique<ChocoAggregate>(setup);
+}
+
+}  // namespace gossamer

@@ -1,0 +1,73 @@
+// D-PSGD: Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", NeurIPS 2017.
+//
+//     x_i <- x_i + sum_j w_ij (x_j - x_i)        over this round's neighbours j
+//
+// written as a correction to the published snapshot, so that a gradient step taken meanwhile is neither
+// lost nor averaged twice.  Symmetric weights make all corrections sum to zero: the mean is kept.
+//
+// With a rounding codec (fp16, bf16) the difference is taken between the rounded models of both ends,
+// Q(x_j) - Q(x_i), which keeps the mean where Q(x_j) - x_i would not.
+#include <fmt/format.h>
+
+#include "gossip/algorithms.h"
+#include "gossip/mixers/mixers.h"
+
+namespace gossamer {
+namespace {
+
+class Dpsgd final : public Mixer {
+ public:
+  explicit Dpsgd(const MixerSetup& setup)
+      : setup_(setup), sum_(setup.layout->size()), theirs_(setup.layout->size()), own_(setup.layout->size()) {}
+
+  std::string_view name() const override { return "d-psgd"; }
+  MixerTraits traits() const override { return {}; }
+  std::size_t payload_capacity() const override { return setup_.compressor->capacity(*setup_.layout); }
+
+  Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
+    shadow_ = shadow;
+    std::fill_n(sum_.data(), sum_.size(), 0.f);
+    return exchange_with_neighbours(*info.edges);
+  }
+
+  Result<Encoded> encode(Stream& stream, const RoundInfo&, const Outgoing&, std::span<std::byte> out) override {
+    GOSSAMER_TRY_ASSIGN(const std::size_t used, setup_.compressor->encode(stream, shadow_, *setup_.layout, 0, out));
+    if (!exact()) {
+      std::fill_n(own_.data(), own_.size(), 0.f);
+      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, out.first(used), *setup_.layout, 1, own_.span()));
+    }
+    return Encoded{used, setup_.compressor->codec(), setup_.layout->size()};
+  }
+
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    const std::span<const float> mine = exact() ? shadow_ : own_.span();
+    std::size_t edge = 0;
+    for (const Arrival& arrival : arrivals) {
+      GOSSAMER_TRY(check_payload(arrival, setup_.compressor->codec(), setup_.layout->size()));
+      std::fill_n(theirs_.data(), theirs_.size(), 0.f);
+      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, arrival.bytes, *setup_.layout, 1, theirs_.span()));
+      while (info.edges->in[edge].peer != arrival.from) ++edge;
+      const auto weight = static_cast<float>(info.edges->in[edge].weight);
+      for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * (theirs_[i] - mine[i]);
+    }
+    return Plan{};
+  }
+
+  Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
+    std::copy_n(sum_.data(), sum_.size(), add.data());
+    return {};
+  }
+
+ private:
+  bool exact() const { return setup_.compressor->codec() == CodecId::none; }
+
+  MixerSetup setup_;
+  std::span<const float> shadow_;
+  AlignedBuffer<float> sum_, theirs_, own_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Mixer>> make_dpsgd(const MixerSetup& setup) { return std::make_unique<Dpsgd>(setup); }
+
+}  // namespace gossamer

@@ -1,0 +1,162 @@
+// The upper floor of transports: payloads between peers, exactly once and in order, with credits.
+//
+// Written once over every Fabric.  A Transport holds one channel per direction and peer.  The receiver
+// grants each sender a mailbox of `window` slots; a sender may have that many payloads waiting there, and
+// gets a slot back when the receiver releases the arrival.  No credit is Errc::would_block: nothing was
+// encoded or sent, and for a difference the next one subsumes it.
+//
+// What crosses the wire is described in gossip/PROTOCOL.md.  Everything from the wire is validated before
+// it is used; a violation closes nothing by itself but is reported as a fault that names the peer.
+//
+// On an unreliable fabric (FabricLimits::reliable is false) payloads that are not acknowledged in time are
+// sent again; duplicates and reordering are undone here.
+//
+// Never blocks.  Belongs to one thread, the fabric's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/payload.h"
+#include "base/result.h"
+#include "transports/fabric.h"
+
+namespace gossamer {
+
+struct TransportSetup {
+  PeerId self = 0;
+  std::size_t peers = 0;
+  Incarnation incarnation = 1;
+  std::uint64_t run = 0;             // every peer of a run has the same number; others are refused
+  std::size_t payload_size_max = 0;  // bytes of the largest payload of this run
+  std::uint32_t window = 2;          // slots per sender in this peer's mailboxes, 1..64
+  std::size_t send_buffers_max = 256;
+  Duration resend_after = std::chrono::milliseconds(200);  // unreliable fabrics; also how often a hello is repeated
+  bool checksum = false;             // XXH3 over every payload, at both ends
+};
+
+// Memory to encode into.  The transport owns it; it is handed to send() or give_back().
+struct SendBuffer {
+  std::uint32_t index = 0;
+  std::span<std::byte> bytes;  // payload_size_max
+};
+
+// A payload that came.  `bytes` stays valid until release(); until then it occupies a slot of the sender's credit.
+struct Arrival {
+  PeerId from = 0;
+  PayloadHeader header;
+  std::span<const std::byte> bytes;
+};
+
+// What became of something sent.
+struct Delivery {
+  PeerId to = 0;
+  Sequence sequence = 0;
+  Errc status = Errc::ok;  // ok: the receiver has it; peer_gone: it may or may not
+};
+
+struct Fault {
+  PeerId peer = 0;  // this peer itself where the bytes do not even say whose they are
+  Error error;
+};
+
+struct TransportEvents {
+  std::vector<Arrival> arrivals;
+  std::vector<Delivery> deliveries;
+  std::vector<PeerId> gone;       // the fabric lost the link to this peer; named once per incarnation
+  std::vector<PeerId> restarted;  // this peer came back as a new incarnation: sequences start again
+  std::vector<Fault> faults;      // bytes from this peer that break the protocol (dropped)
+
+  void clear() {
+    arrivals.clear();
+    deliveries.clear();
+    gone.clear();
+    restarted.clear();
+    faults.clear();
+  }
+};
+
+class Transport {
+ public:
+  // Fabric and clock outlive the Transport.
+  Transport(TransportSetup setup, Fabric& fabric, const Clock& clock);
+  ~Transport();
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  // Where a peer is.  A larger incarnation than before forgets everything about the earlier life.
+  Result<> set_peer(PeerId peer, std::string address, Incarnation incarnation);
+  // Stops caring about a peer: its channels are dropped, what was under way ends as peer_gone.
+  void drop_peer(PeerId peer);
+
+  // Starts a channel: `receive` grants the peer a mailbox here.  Idempotent; sending starts as soon as the
+  // peer has granted one in turn (has_credit).  REQUIRES: set_peer() before.
+  Result<> open(PeerId peer, bool receive);
+
+  bool has_credit(PeerId to) const;
+
+  // A buffer to encode into, or would_block when all are under way.
+  Result<SendBuffer> lease();
+  void give_back(SendBuffer buffer);
+
+  // Sends the first header.used bytes of the buffer to each of `to`; the header's codec, phase, kind, round,
+  // view, count and used are the caller's, the rest is filled in.  The buffer returns to the pool by itself
+  // once `last` was true and all its sends have ended; with `last` false more sends of it follow.
+  // REQUIRES: has_credit() of each.
+  void send(const SendBuffer& buffer, const PayloadHeader& header, std::span<const PeerId> to, bool last);
+
+  // Gives the slot of an arrival back to its sender.
+  void release(const Arrival& arrival);
+
+  // Moves everything forward and appends what happened.
+  void poll(TransportEvents* events);
+
+  // Everything sent has been acknowledged, and every acknowledgement owed has left.
+  bool drained() const;
+
+  // When poll() has something to do even if no descriptor wakes it.
+  Time next_deadline() const;
+
+  Fabric& fabric() { return fabric_; }
+
+ private:
+  struct Peer;
+  struct Buffer;
+  struct Unacked;
+
+  Peer& at(PeerId peer);
+  Peer* find(PeerId peer);
+  void say_hello(Peer& peer);
+  void acknowledge(Peer& peer);
+  void forget_life(Peer& peer, TransportEvents* events);
+  bool put(Peer& peer, Unacked& sent);
+  void pump(Peer& peer);
+  void unpin(std::uint32_t buffer);
+  void on_notice(std::span<const std::byte> notice, TransportEvents* events);
+  void on_hello(std::span<const std::byte> notice, TransportEvents* events);
+  void on_ack(std::span<const std::byte> notice, TransportEvents* events);
+  void on_payload(const PayloadHeader& header, TransportEvents* events);
+  void deliver(Peer& peer, const PayloadHeader& header, TransportEvents* events);
+  void lose(Peer& peer, TransportEvents* events);
+
+  TransportSetup setup_;
+  Fabric& fabric_;
+  const Clock& clock_;
+  bool reliable_;
+  std::map<PeerId, std::unique_ptr<Peer>> peers_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<std::uint32_t> free_buffers_;
+  std::map<std::uint32_t, PeerId> links_;  // fabric link id -> peer
+  std::map<std::uint64_t, std::pair<PeerId, Sequence>> puts_;  // token -> what it carries
+  std::uint64_t next_token_ = 1;
+  FabricEvents fabric_events_;
+};
+
+}  // namespace gossamer

@@ -1,0 +1,54 @@
+#include "trainer/trainer.h"
+
+#include <fmt/core.h>
+
+#include "base/check.h"
+
+namespace gossamer {
+
+Trainer::Trainer(Task& task, Optimizer& optimizer, OptimizerOptions options, ScheduleOptions schedule, double epochs,
+                 Stream& stream, std::span<float> model)
+    : task_(task),
+      optimizer_(optimizer),
+      options_(std::move(options)),
+      schedule_(std::move(schedule)),
+      epochs_(epochs),
+      stream_(stream),
+      model_(model),
+      gradient_(task.layout().size()) {
+  GOSSAMER_CHECK(model.size() == task.layout().size(), "the model has the size of the task's layout");
+}
+
+double Trainer::compute_gradient(GradientSink* sink) {
+  pending_ = true;
+  return task_.loss_and_gradient(stream_, model_, step_, gradient_.span(), sink);
+}
+
+void Trainer::apply_gradient() {
+  GOSSAMER_CHECK(pending_, "a gradient is computed before it is applied, and applied once");
+  optimizer_.apply(stream_, learning_rate(), gradient_.span(), model_);
+  ++step_;
+  pending_ = false;
+}
+
+double Trainer::learning_rate() const {
+  const double epoch = static_cast<double>(step_) / static_cast<double>(task_.steps_per_epoch());
+  return learning_rate_at(schedule_, options_.learning_rate, epoch, epochs_);
+}
+
+void Trainer::save(Writer& writer) const {
+  GOSSAMER_CHECK(!pending_, "a trainer is saved between two steps");
+  writer.put(step_);
+  optimizer_.save(writer);
+}
+
+Result<> Trainer::load(Reader& reader) {
+  const auto step = reader.get<std::uint64_t>();
+  if (!reader.ok()) return fail(Errc::corrupt, "trainer state ends early; the checkpoint is incomplete");
+  GOSSAMER_TRY(optimizer_.load(reader));
+  step_ = step;
+  pending_ = false;
+  return {};
+}
+
+}  // namespace gossamer

@@ -18,12 +18,12 @@ constexpr Algorithm kAlgorithms[] = {
     {.name = "d-psgd",
      .summary = "Every peer averages its model with its neighbours' models.",
      .source = "Lian et al., NeurIPS 2017, arXiv 1705.09056",
-     .needs_symmetric = true,
+     .needs_doubly_stochastic = true,
      .make = make_dpsgd},
     {.name = "choco-sgd",
      .summary = "Gossip on compressed differences to replicas that both ends keep.",
      .source = "Koloskova et al., ICML 2019 and ICLR 2020, arXiv 1902.00340 and 1907.09356",
-     .needs_symmetric = true,
+     .needs_doubly_stochastic = true,
      .lossy_codecs = true,
      .make = make_choco},
 };
@@ -72,7 +72,7 @@ Result<std::unique_ptr<Mixer>> make_mixer(std::string_view name, const MixerSetu
                             name, setup.compressor->name()));
   if (algorithm->exchanges == Exchanges::gradient && setup.compressor->codec() != CodecId::none)
     return fail(Errc::invalid_argument, fmt::format("{} sends sums, which codec {} cannot carry; use codec: none", name, setup.compressor->name()));
-  if (algorithm->needs_symmetric) GOSSAMER_TRY(check_weights(*algorithm, setup));
+  if (algorithm->needs_doubly_stochastic) GOSSAMER_TRY(check_weights(*algorithm, setup));
   return algorithm->make(setup);
 }
 

@@ -36,7 +36,7 @@ struct Algorithm {
   std::string_view summary;  // one sentence
   std::string_view source;   // the paper
   Exchanges exchanges = Exchanges::model;
-  bool needs_symmetric = false;        // W symmetric and doubly stochastic
+  bool needs_doubly_stochastic = false;  // rows and columns of W sum to 1
   bool lossy_codecs = false;           // compression other than none, fp16, bf16 makes sense
   Result<std::unique_ptr<Mixer>> (*make)(const MixerSetup&) = nullptr;
 };

@@ -52,8 +52,8 @@ struct Transport::Unacked {
   Sequence sequence = 0;
   PayloadHeader header;
   std::uint32_t buffer = 0;
-  std::uint64_t token = 0;  // of the put under way; 0: none
-  bool pinned = false;      // still needs the buffer's bytes
+  bool retained = true;    // keeps the buffer for a put still to be started; a put under way keeps it by itself
+  bool under_way = false;
   Time sent;
 };
 
@@ -93,15 +93,20 @@ Transport::Transport(TransportSetup setup, Fabric& fabric, const Clock& clock)
   GOSSAMER_CHECK(setup_.self < setup_.peers, "rank out of range");
 }
 
-// Links and targets go before the regions that their puts name; Peer members are ordered for that, buffers
-// outlive peers because they are destroyed after (declared before... explicitly here).
+// Regions may not go while a put names them: links are closed, which ends their puts, and the ends are awaited.
 Transport::~Transport() {
   for (auto& [id, peer] : peers_) {
     peer->target.reset();
     peer->link.reset();
   }
-  peers_.clear();
-  buffers_.clear();
+  const Time deadline = clock_.now() + std::chrono::seconds(2);
+  while (!puts_.empty() && clock_.now() < deadline) {
+    fabric_events_.clear();
+    fabric_.poll(&fabric_events_);
+    for (const Ended& ended : fabric_events_.ended) puts_.erase(ended.token);
+  }
+  // A fabric that does not end its puts may still read from these buffers: they are left to it rather than freed.
+  for (const auto& [token, put] : puts_) (void)buffers_[put.buffer]->region.release();
 }
 
 Transport::Peer& Transport::at(PeerId peer) {
@@ -142,11 +147,8 @@ void Transport::drop_peer(PeerId id) {
   const auto found = peers_.find(id);
   if (found == peers_.end()) return;
   Peer& peer = *found->second;
-  for (Unacked& sent : peer.unacked) {
-    if (sent.token) puts_.erase(sent.token);
-    if (sent.pinned) unpin(sent.buffer);
-  }
-  peer.unacked.clear();
+  for (const Unacked& sent : peer.unacked)
+    if (sent.retained) unpin(sent.buffer);
   if (peer.link) links_.erase(peer.link->id());
   peer.target.reset();
   peer.link.reset();
@@ -211,7 +213,7 @@ void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std:
     GOSSAMER_CHECK(has_credit(id), "send without credit");
     Peer& peer = at(id);
     full.sequence = ++peer.sent;
-    peer.unacked.push_back({full.sequence, full, buffer.index, 0, true, {}});
+    peer.unacked.push_back({.sequence = full.sequence, .header = full, .buffer = buffer.index});
     ++buffers_[buffer.index]->pins;
     put(peer, peer.unacked.back());
   }
@@ -231,10 +233,17 @@ bool Transport::put(Peer& peer, Unacked& sent) {
                     .token = next_token_};
   const Errc status = peer.link->put(request);
   if (status != Errc::ok) return false;  // would_block is retried; a lost link shows as `down`
-  sent.token = next_token_++;
+  puts_[next_token_++] = {peer.id, peer.incarnation, sent.sequence, sent.buffer};
+  sent.under_way = true;
   sent.sent = clock_.now();
-  puts_[sent.token] = {peer.id, sent.sequence};
+  ++buffers_[sent.buffer]->pins;
+  // A reliable fabric needs no second put of it.
+  if (reliable_) release_retained(sent);
   return true;
+}
+
+void Transport::release_retained(Unacked& sent) {
+  if (std::exchange(sent.retained, false)) unpin(sent.buffer);
 }
 
 void Transport::release(const Arrival& arrival) {
@@ -287,7 +296,7 @@ void Transport::pump(Peer& peer) {
   if (peer.hello_due) say_hello(peer);
   if (peer.ack_due) acknowledge(peer);
   for (Unacked& sent : peer.unacked) {
-    if (sent.token || !sent.pinned) continue;
+    if (sent.under_way || !sent.retained) continue;
     const bool first = sent.sent.ns == 0;
     if (first || now - sent.sent >= setup_.resend_after)
       if (!put(peer, sent)) break;
@@ -299,23 +308,15 @@ void Transport::poll(TransportEvents* events) {
   fabric_.poll(&fabric_events_);
   for (const Ended& ended : fabric_events_.ended) {
     const auto found = puts_.find(ended.token);
-    if (found == puts_.end()) continue;  // of a peer that was dropped
-    const auto [id, sequence] = found->second;
+    GOSSAMER_CHECK(found != puts_.end(), "the fabric ended a put that was not under way");
+    const PutUnderWay put = found->second;
     puts_.erase(found);
-    Peer* peer = find(id);
-    if (!peer) continue;
-    const auto sent = std::find_if(peer->unacked.begin(), peer->unacked.end(),
-                                   [&, sequence = sequence](const Unacked& u) { return u.sequence == sequence; });
-    if (sent == peer->unacked.end()) continue;
-    sent->token = 0;
-    const bool acked = sequence <= peer->received_there;
-    // A reliable fabric will deliver it, so the bytes are no longer needed here; elsewhere they are kept for a
-    // repetition until the peer says that it has them.
-    if (sent->pinned && (acked || (reliable_ && ended.status == Errc::ok))) {
-      sent->pinned = false;
-      unpin(sent->buffer);
-    }
-    if (acked) std::erase_if(peer->unacked, [&](const Unacked& u) { return u.sequence <= peer->received_there && !u.token; });
+    unpin(put.buffer);
+    Peer* peer = find(put.peer);
+    if (!peer || peer->incarnation != put.incarnation) continue;  // of a peer that was dropped
+    for (Unacked& sent : peer->unacked)
+      if (sent.sequence == put.sequence) sent.under_way = false;
+    drop_acknowledged(*peer);
   }
   for (const Notice& notice : fabric_events_.notices) on_notice(notice.bytes(), events);
   for (const std::uint32_t link : fabric_events_.down)
@@ -331,11 +332,18 @@ void Transport::lose(Peer& peer, TransportEvents* events) {
   events->gone.push_back(peer.id);
 }
 
+void Transport::drop_acknowledged(Peer& peer) {
+  std::erase_if(peer.unacked, [&](Unacked& sent) {
+    if (sent.sequence > peer.received_there) return false;
+    release_retained(sent);
+    return !sent.under_way;
+  });
+}
+
 // Ends everything that belongs to the present incarnation of the peer.
 void Transport::forget_life(Peer& peer, TransportEvents* events) {
   for (Unacked& sent : peer.unacked) {
-    if (sent.token) puts_.erase(sent.token);
-    if (sent.pinned) unpin(sent.buffer);
+    release_retained(sent);
     if (sent.sequence > peer.received_there) events->deliveries.push_back({peer.id, sent.sequence, Errc::peer_gone});
   }
   peer.unacked.clear();
@@ -448,13 +456,7 @@ void Transport::on_ack(std::span<const std::byte> notice, TransportEvents* event
   if (received > peer->received_there) {
     for (Sequence s = peer->received_there + 1; s <= received; ++s) events->deliveries.push_back({peer->id, s, Errc::ok});
     peer->received_there = received;
-    for (Unacked& sent : peer->unacked)
-      // A put still under way keeps its buffer: the fabric may be reading it.
-      if (sent.sequence <= received && !sent.token && sent.pinned) {
-        sent.pinned = false;
-        unpin(sent.buffer);
-      }
-    std::erase_if(peer->unacked, [&](const Unacked& u) { return u.sequence <= received && !u.token; });
+    drop_acknowledged(*peer);
   }
 }
 
@@ -496,8 +498,7 @@ bool Transport::drained() const {
   for (const auto& [id, peer] : peers_) {
     if (peer->gone || !peer->link) continue;
     if (peer->received_there < peer->sent || peer->ack_due || peer->hello_due) return false;
-    for (const Unacked& sent : peer->unacked)
-      if (sent.token) return false;
+    if (!peer->unacked.empty()) return false;
   }
   return true;
 }
@@ -509,7 +510,7 @@ Time Transport::next_deadline() const {
     if (!peer->hello_known || peer->hello_due) next = std::min(next, peer->hello_sent + setup_.resend_after);
     if (peer->ack_due) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
     for (const Unacked& sent : peer->unacked)
-      if (!sent.token && sent.pinned)
+      if (!sent.under_way && sent.retained)
         next = std::min(next, sent.sent.ns == 0 ? clock_.now() + std::chrono::milliseconds(1) : sent.sent + setup_.resend_after);
   }
   return next;

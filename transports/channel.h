@@ -130,6 +130,12 @@ class Transport {
   struct Peer;
   struct Buffer;
   struct Unacked;
+  struct PutUnderWay {
+    PeerId peer = 0;
+    Incarnation incarnation = 0;
+    Sequence sequence = 0;
+    std::uint32_t buffer = 0;
+  };
 
   Peer& at(PeerId peer);
   Peer* find(PeerId peer);
@@ -139,6 +145,8 @@ class Transport {
   bool put(Peer& peer, Unacked& sent);
   void pump(Peer& peer);
   void unpin(std::uint32_t buffer);
+  void release_retained(Unacked& sent);
+  void drop_acknowledged(Peer& peer);
   void on_notice(std::span<const std::byte> notice, TransportEvents* events);
   void on_hello(std::span<const std::byte> notice, TransportEvents* events);
   void on_ack(std::span<const std::byte> notice, TransportEvents* events);
@@ -154,7 +162,7 @@ class Transport {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<std::uint32_t> free_buffers_;
   std::map<std::uint32_t, PeerId> links_;  // fabric link id -> peer
-  std::map<std::uint64_t, std::pair<PeerId, Sequence>> puts_;  // token -> what it carries
+  std::map<std::uint64_t, PutUnderWay> puts_;  // by token
   std::uint64_t next_token_ = 1;
   FabricEvents fabric_events_;
 };

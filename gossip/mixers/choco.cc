@@ -12,11 +12,18 @@
 //
 // Two forms:
 //
-// * aggregate: one own replica h_i and one sum s_i = sum_j w_ij h_j, so memory does not grow with the
-//   degree.  Right only while W never changes: s_i has the old weights baked in.  Refused on schedules.
+// * aggregate: one own replica h_i and one sum r_i = sum_j w_ij (h_j - h_i), so memory does not grow with the
+//   degree.  Right only while W never changes: r_i has the old weights baked in.  Refused on schedules.
+//   The authors keep s_i = sum_j w_ij h_j and subtract h_i when they mix; with weights such as 1/3, whose
+//   float32 values do not sum to 1, that pulls the mean by 3e-8 of itself each round.  r_i does not.  It is kept
+//   in double: a rounding error in it is never made good and moves the model in every later round (with
+//   sign compression the mean had drifted by 2e-5 of itself after 1000 rounds in float32).
 // * per edge: a replica for each direction of each edge, touched when that edge is active.  One payload per
-//   edge.  Works on any schedule, and keeps the mean exactly: the corrections of the two ends of an edge,
-//   gamma w (h_ji - h_ij) and gamma w (h_ij - h_ji), cancel.
+//   edge.  Works on any schedule, and keeps the mean exactly: what an edge adds at one end,
+//   gamma w (h_ji - h_ij), it takes at the other.  Where an edge has one direction only, its head adds
+//   gamma w h and its tail takes the same away, which needs W doubly stochastic and no more.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <fmt/format.h>
 #include <map>
@@ -25,6 +32,7 @@
 #include "base/random.h"
 #include "gossip/algorithms.h"
 #include "gossip/mixers/mixers.h"
+#include "kernels/vector.h"
 
 namespace gossamer {
 namespace {
@@ -106,21 +114,27 @@ class ChocoPerEdge final : public Choco {
   }
 
   Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
-    std::size_t edge = 0;
+    auto edge = info.edges->in.begin();
     for (const Arrival& arrival : arrivals) {
       GOSSAMER_TRY_ASSIGN(const auto bytes, codec_bytes(arrival));
       Replicas& pair = replicas(arrival.from);
       GOSSAMER_TRY(setup_.compressor->add_decoded(stream, bytes, *setup_.layout, 1, pair.theirs.span()));
       GOSSAMER_TRY(verify(arrival, pair.theirs.span()));
-      while (info.edges->in[edge].peer != arrival.from) ++edge;
-      const float step = gamma() * static_cast<float>(info.edges->in[edge].weight);
-      for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += step * (pair.theirs[i] - pair.own[i]);
+      while (edge->peer != arrival.from) ++edge;
+      const float step = gamma() * static_cast<float>(edge->weight);
+      if (mirrored(*edge, info.edges->out)) {
+        for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += step * (pair.theirs[i] - pair.own[i]);
+      } else {
+        axpy(step, pair.theirs.span(), sum_.span());
+      }
     }
     return Plan{};
   }
 
-  Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
-    std::copy_n(sum_.data(), sum_.size(), add.data());
+  Affine result(Stream&, const RoundInfo& info, std::span<float> add) override {
+    for (const Edge& edge : info.edges->out)
+      if (!mirrored(edge, info.edges->in)) axpy(-gamma() * static_cast<float>(edge.weight), replicas(edge.peer).own.span(), sum_.span());
+    copy(sum_.span(), add);
     return {};
   }
 
@@ -149,6 +163,11 @@ class ChocoPerEdge final : public Choco {
     AlignedBuffer<float> theirs;  // of the other end's model
   };
 
+  // The same edge with the same weight stands in the other list too.
+  static bool mirrored(const Edge& edge, const std::vector<Edge>& others) {
+    return std::find(others.begin(), others.end(), edge) != others.end();
+  }
+
   Replicas& replicas(PeerId peer) {
     auto found = edges_.find(peer);
     if (found == edges_.end())
@@ -162,7 +181,8 @@ class ChocoPerEdge final : public Choco {
 
 class ChocoAggregate final : public Choco {
  public:
-  explicit ChocoAggregate(const MixerSetup& setup) : Choco(setup), own_(setup.layout->size()), sum_(setup.layout->size()) {}
+  explicit ChocoAggregate(const MixerSetup& setup)
+      : Choco(setup), own_(setup.layout->size()), sum_(setup.layout->size()), decoded_(setup.layout->size()) {}
 
   Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
     shadow_ = shadow;
@@ -173,24 +193,24 @@ class ChocoAggregate final : public Choco {
 
   Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
     GOSSAMER_TRY_ASSIGN(const Encoded encoded, encode_towards(stream, info, what, shadow_, own_.span(), out));
-    GOSSAMER_TRY(setup_.compressor->add_decoded(stream, out.first(encoded.used), *setup_.layout,
-                                                static_cast<float>(info.edges->self_weight), sum_.span()));
+    double leaving = 0;
+    for (const Edge& edge : info.edges->out) leaving += edge.weight;
+    GOSSAMER_TRY(accumulate(stream, out.first(encoded.used), -leaving));
     return encoded;
   }
 
   Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
-    std::size_t edge = 0;
+    auto edge = info.edges->in.begin();
     for (const Arrival& arrival : arrivals) {
       GOSSAMER_TRY_ASSIGN(const auto bytes, codec_bytes(arrival));
-      while (info.edges->in[edge].peer != arrival.from) ++edge;
-      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, bytes, *setup_.layout,
-                                                  static_cast<float>(info.edges->in[edge].weight), sum_.span()));
+      while (edge->peer != arrival.from) ++edge;
+      GOSSAMER_TRY(accumulate(stream, bytes, edge->weight));
     }
     return Plan{};
   }
 
   Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
-    for (std::size_t i = 0; i < sum_.size(); ++i) add[i] = gamma() * (sum_[i] - own_[i]);
+    for (std::size_t i = 0; i < sum_.size(); ++i) add[i] = static_cast<float>(setup_.step_size * sum_[i]);
     return {};
   }
 
@@ -206,8 +226,17 @@ class ChocoAggregate final : public Choco {
   }
 
  private:
-  AlignedBuffer<float> own_;  // h_i
-  AlignedBuffer<float> sum_;  // s_i = sum_j w_ij h_j, the peer itself included
+  // sum += weight * q
+  Result<> accumulate(Stream& stream, std::span<const std::byte> q, double weight) {
+    std::fill_n(decoded_.data(), decoded_.size(), 0.f);
+    GOSSAMER_TRY(setup_.compressor->add_decoded(stream, q, *setup_.layout, 1, decoded_.span()));
+    for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * static_cast<double>(decoded_[i]);
+    return {};
+  }
+
+  AlignedBuffer<float> own_;   // h_i
+  AlignedBuffer<double> sum_;  // r_i = sum_j w_ij (h_j - h_i)
+  AlignedBuffer<float> decoded_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "gossip/algorithms.h"
 #include "gossip/mixers/mixers.h"
+#include "kernels/vector.h"
 
 namespace gossamer {
 namespace {
@@ -54,7 +55,7 @@ class Dpsgd final : public Mixer {
   }
 
   Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
-    std::copy_n(sum_.data(), sum_.size(), add.data());
+    copy(sum_.span(), add);
     return {};
   }
 

@@ -49,8 +49,9 @@ class Count:
 def one_line(text):
     """GoogleTest writes `file:line\\nreason`, where the reason may be empty."""
     lines = [line.strip() for line in (text or '').splitlines() if line.strip()]
-    if len(lines) > 1 and re.search(r':\d+(: Skipped)?$', lines[0]):
-        lines = lines[1:]
+    if lines and re.search(r':\d+(: Skipped)?$', lines[0]):
+        where = lines.pop(0)
+        return ' '.join(lines) or f'no reason given, see {where}'
     return ' '.join(lines) or 'no reason given'
 
 

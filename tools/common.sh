@@ -71,7 +71,7 @@ logged() {
   : >"$log"
   (
     trap 'kill $! 2>/dev/null; exit 0' TERM
-    while sleep 20 >/dev/null 2>&1 & wait $!; do
+    while sleep 30 >/dev/null 2>&1 & wait $!; do
       say "  $what: $(tail -n 1 "$log" | tr '\r' '\n' | tail -n 1 | cut -c 1-100)"
     done
   ) &

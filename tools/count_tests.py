@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Counts what `meson test` just ran in a build directory, case by case.
 
-    count_tests.py BUILD_DIR [--status N] [--filtered]
+    count_tests.py BUILD_DIR [--status N] [--filtered] [--named TEST]...
 
 A GoogleTest binary counts once per case, any other test once.  A binary that crashed, ran out of time, left no
 results or failed without saying in which case counts as one failure more, on top of the cases it got through.
@@ -107,6 +107,11 @@ def count_lines(count, test, stdout):
     return running
 
 
+def test_name(entry):
+    """Meson logs `project:suite / name`, or the name alone."""
+    return entry['name'].split(' / ')[-1]
+
+
 def how_it_ended(entry):
     if entry['result'] == 'TIMEOUT':
         return f"ran out of time after {entry['duration']:.0f} s"
@@ -142,7 +147,7 @@ def count_other(count, name, entry):
         count.fail(name, output + f"\n{entry['result']}: {how_it_ended(entry)}")
 
 
-def count_build(build, status, filtered):
+def count_build(build, status, filtered, named=()):
     count = Count()
     known = {}
     for test in json.loads((build / 'meson-info' / 'intro-tests.json').read_text()):
@@ -153,15 +158,17 @@ def count_build(build, status, filtered):
     log = build / 'meson-logs' / 'testlog.json'
     entries = [json.loads(line) for line in log.read_text().splitlines() if line] if log.exists() else []
     for entry in entries:
-        name = entry['name'].split(' / ')[-1]  # "project:suite / name"
-        if name not in known:
-            name = name.partition(':')[2]
+        name = test_name(entry)
         test = known[name]
         if test['protocol'] == 'gtest':
             results = Path(test['workdir'] or build) / f'{name}.xml'
             count_gtest(count, name, entry, results, filtered)
         else:
             count_other(count, name, entry)
+    ran = {test_name(entry) for entry in entries}
+    for name in named:
+        if name not in ran:
+            count.fail(name, 'this test was asked for by name and did not run: no such test, or not in the suites chosen')
     if not count.failed:
         if not entries:
             count.fail('meson test', f'ran nothing (status {status})')
@@ -177,9 +184,10 @@ def main():
     parser.add_argument('build', type=Path)
     parser.add_argument('--status', type=int, default=0, help='exit status of meson test')
     parser.add_argument('--filtered', action='store_true', help='a binary may have run no case')
+    parser.add_argument('--named', action='append', default=[], help='a test that must have run')
     options = parser.parse_args()
     try:
-        count = count_build(options.build, options.status, options.filtered)
+        count = count_build(options.build, options.status, options.filtered, options.named)
     except Exception:  # the last line is owed whatever was found
         count = Count()
         count.fail('counting the results', traceback.format_exc())

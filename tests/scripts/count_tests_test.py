@@ -103,6 +103,11 @@ class CountTests(unittest.TestCase):
         self.ran('sum', xml=FINISHED % '')
         self.assertEqual(self.count('--status', '2')[0], '1 passed, 1 failed, 1 skipped')
 
+    def test_a_test_asked_for_by_name_must_have_run(self):
+        self.ran('sum', xml=FINISHED % '')
+        self.assertEqual(self.count('--named', 'sum')[0], '1 passed, 0 failed, 1 skipped')
+        self.assertEqual(self.count('--named', 'smu')[0], '1 passed, 1 failed, 1 skipped')
+
     def test_two_tests_of_one_name_are_refused(self):
         self.ran('sum', xml=FINISHED % '')
         self.ran('sum', xml=FINISHED % '')

@@ -168,6 +168,10 @@ TEST(Fp16, RefusesExponentsAndHalvesOutOfRange) {
   EXPECT_REFUSED(*codec, with_word(bytes, 6, std::uint16_t{0x7c00}), layout, "out of range");
   EXPECT_REFUSED(*codec, with_word(bytes, 6, std::uint16_t{0xfe01}), layout, "out of range");
   EXPECT_REFUSED(*codec, with_word(bytes, 10, std::uint16_t{1}), layout, "padding");
+  // 2^15 * 2^113 is no float32, though 2^15 and 113 are each permitted.
+  const auto largest = with_word(bytes, 6, std::uint16_t{0x7800});
+  EXPECT_EQ(verdict(*codec, with_word(largest, 0, std::int32_t{112}), layout), "accepted");
+  EXPECT_REFUSED(*codec, with_word(largest, 0, std::int32_t{113}), layout, "out of range");
 }
 
 TEST(TopK, KeepsTheLargestAndAmongEqualsTheFirst) {

@@ -1,0 +1,53 @@
+// libFuzzer: bytes from a hostile peer, handed to every decoder.
+//
+//   CXX=clang++ meson setup build-fuzz && ninja -C build-fuzz decode_fuzz
+//   build-fuzz/tests/fuzz/decode_fuzz -max_total_time=60 tests/fuzz/corpus/decode
+//
+// Input: one byte for codec and scope, one for the layout and for whether the length is made right (a random
+// length is refused before anything else), then the payload.  The checks are those of the interface: what
+// is refused leaves the target as it was, what is accepted leaves finite numbers.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "kernels/compressor.h"
+#include "kernels/vector.h"
+
+using namespace gossamer;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 2) return 0;
+  const CompressionOptions codecs[] = {
+      {.codec = CodecId::none},
+      {.codec = CodecId::fp16},
+      {.codec = CodecId::bf16},
+      {.codec = CodecId::top_k, .ratio = 0.02},
+      {.codec = CodecId::top_k, .ratio = 0.3},
+      {.codec = CodecId::random_k, .ratio = 0.1},
+      {.codec = CodecId::sign},
+      {.codec = CodecId::qsgd, .levels = 10},
+      {.codec = CodecId::qsgd, .levels = 15},
+      {.codec = CodecId::qsgd, .levels = 65535, .unbiased = true},
+  };
+  CompressionOptions options = codecs[(data[0] >> 1) % std::size(codecs)];
+  options.scope = (data[0] & 1) != 0 ? Scope::model : Scope::tensor;
+  const auto codec = make_compressor(options);
+  if (!codec) std::abort();
+
+  Layout layout;
+  for (int t = 0; t <= (data[1] >> 1) % 4; ++t) layout.add("", {(data[1] * std::size_t{37} + 61u * static_cast<unsigned>(t)) % 200});
+
+  // A copy of its own, so that reading one byte past the end is seen.
+  std::vector<std::byte> payload(size - 2);
+  if (size > 2) std::memcpy(payload.data(), data + 2, size - 2);
+  if ((data[1] & 1) != 0) payload.resize((*codec)->capacity(layout));
+
+  Stream stream;
+  std::vector<float> target(layout.size(), 0.5f);
+  const auto done = (*codec)->add_decoded(stream, payload, layout, 1.0f, target);
+  if (done ? !all_finite(target) : std::any_of(target.begin(), target.end(), [](float x) { return x != 0.5f; }))
+    std::abort();
+  return 0;
+}

@@ -14,8 +14,9 @@ namespace {
 std::string describe(const Layout& layout, std::size_t element) {
   for (const Tensor& tensor : layout.tensors())
     if (element >= tensor.offset && element - tensor.offset < tensor.count)
-      return tensor.name.empty() ? fmt::format("element {}", element)
-                                 : fmt::format("element {} of tensor '{}'", element - tensor.offset, tensor.name);
+      return tensor.name.empty()
+                 ? fmt::format("element {}", element)
+                 : fmt::format("element {} of tensor '{}'", element - tensor.offset, tensor.name);
   return fmt::format("element {}", element);
 }
 
@@ -66,7 +67,8 @@ Result<std::size_t> BlockCodec::encode(Stream& stream, std::span<const float> x,
   GOSSAMER_CHECK(x.size() == layout.size(), "the vector is not that of the layout");
   GOSSAMER_CHECK(encoded.size() >= capacity(layout), "less room than capacity()");
   if (!all_finite(x))
-    return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", name(), describe(layout, find_largest(x))));
+    return fail(Errc::diverged,
+                fmt::format("{}: {} is NaN or infinite", name(), describe(layout, find_largest(x))));
   write_prelude(seed, encoded.data());
   std::size_t used = prelude_size();
   bool representable = true;
@@ -78,20 +80,22 @@ Result<std::size_t> BlockCodec::encode(Stream& stream, std::span<const float> x,
     return representable;
   });
   if (!representable)
-    return fail(Errc::diverged, fmt::format("{}: values too large to encode in float32, the largest of them {} at {}",
-                                            name(), x[used], describe(layout, used)));
+    return fail(Errc::diverged,
+                fmt::format("{}: values too large to encode in float32, the largest of them {} at {}", name(),
+                            x[used], describe(layout, used)));
   return used;
 }
 
-Result<> BlockCodec::add_decoded(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, float scale,
-                                 std::span<float> target) const {
+Result<> BlockCodec::add_decoded(Stream& stream, std::span<const std::byte> encoded, const Layout& layout,
+                                 float scale, std::span<float> target) const {
   GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
   GOSSAMER_CHECK(target.size() == layout.size(), "the vector is not that of the layout");
   const std::size_t size = capacity(layout);
   if (encoded.size() != size)
-    return fail(Errc::corrupt, fmt::format("{} payload of {} bytes where this model and these options take {}: does "
-                                           "the sender run another run file?",
-                                           name(), encoded.size(), size));
+    return fail(Errc::corrupt,
+                fmt::format("{} payload of {} bytes where this model and these options take {}: does "
+                            "the sender run another run file?",
+                            name(), encoded.size(), size));
   GOSSAMER_TRY_ASSIGN(const std::uint64_t seed, read_prelude(encoded.data()));
 
   const std::byte* from = encoded.data() + prelude_size();
@@ -104,7 +108,8 @@ Result<> BlockCodec::add_decoded(Stream& stream, std::span<const std::byte> enco
     return refused == nullptr;
   });
   if (refused != nullptr)
-    return fail(Errc::corrupt, fmt::format("{} payload, block at {}: {}", name(), describe(layout, where), refused));
+    return fail(Errc::corrupt,
+                fmt::format("{} payload, block at {}: {}", name(), describe(layout, where), refused));
 
   from = encoded.data() + prelude_size();
   for_each_block(layout, [&](std::size_t block, std::size_t first, std::size_t count) {

@@ -17,8 +17,8 @@ class BlockCodec : public Compressor {
  public:
   std::size_t capacity(const Layout& layout) const final;
   double contraction(const Layout& layout) const final;
-  Result<std::size_t> encode(Stream& stream, std::span<const float> x, const Layout& layout, std::uint64_t seed,
-                             std::span<std::byte> encoded) const final;
+  Result<std::size_t> encode(Stream& stream, std::span<const float> x, const Layout& layout,
+                             std::uint64_t seed, std::span<std::byte> encoded) const final;
   Result<> add_decoded(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, float scale,
                        std::span<float> target) const final;
 

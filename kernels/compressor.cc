@@ -10,10 +10,12 @@
 
 namespace gossamer {
 
-Result<std::size_t> Compressor::encode_difference(Stream& stream, std::span<const float> x, std::span<float> replica,
-                                                  const Layout& layout, std::uint64_t seed, std::span<float> scratch,
+Result<std::size_t> Compressor::encode_difference(Stream& stream, std::span<const float> x,
+                                                  std::span<float> replica, const Layout& layout,
+                                                  std::uint64_t seed, std::span<float> scratch,
                                                   std::span<std::byte> encoded) const {
-  GOSSAMER_CHECK(x.size() == layout.size() && replica.size() == layout.size(), "vectors are not those of the layout");
+  GOSSAMER_CHECK(x.size() == layout.size() && replica.size() == layout.size(),
+                 "vectors are not those of the layout");
   GOSSAMER_CHECK(scratch.size() >= layout.size(), "scratch is shorter than the layout");
   float* const d = scratch.data();
   for (std::size_t i = 0; i < x.size(); ++i) d[i] = x[i] - replica[i];
@@ -44,20 +46,28 @@ Result<std::unique_ptr<Compressor>> make_compressor(const CompressionOptions& op
   const bool can_be_unbiased =
       options.codec == CodecId::none || options.codec == CodecId::random_k || options.codec == CodecId::qsgd;
   if (options.unbiased && !can_be_unbiased)
-    return fail(Errc::invalid_argument,
-                "compression.unbiased is true, but this codec has no unbiased form; random-k and qsgd have one");
+    return fail(
+        Errc::invalid_argument,
+        "compression.unbiased is true, but this codec has no unbiased form; random-k and qsgd have one");
 
   switch (options.codec) {
-    case CodecId::none: return make_identity_codec();
-    case CodecId::fp16: return make_fp16_codec(scope);
-    case CodecId::bf16: return make_bf16_codec();
-    case CodecId::top_k: return make_top_k_codec(scope, options.ratio);
-    case CodecId::random_k: return make_random_k_codec(scope, options.ratio, options.unbiased);
-    case CodecId::sign: return make_sign_codec(scope);
-    case CodecId::qsgd: return make_qsgd_codec(scope, options.levels, options.unbiased);
+    case CodecId::none:
+      return make_identity_codec();
+    case CodecId::fp16:
+      return make_fp16_codec(scope);
+    case CodecId::bf16:
+      return make_bf16_codec();
+    case CodecId::top_k:
+      return make_top_k_codec(scope, options.ratio);
+    case CodecId::random_k:
+      return make_random_k_codec(scope, options.ratio, options.unbiased);
+    case CodecId::sign:
+      return make_sign_codec(scope);
+    case CodecId::qsgd:
+      return make_qsgd_codec(scope, options.levels, options.unbiased);
   }
-  return fail(Errc::invalid_argument,
-              fmt::format("compression.codec has the unknown value {}", static_cast<unsigned>(options.codec)));
+  return fail(Errc::invalid_argument, fmt::format("compression.codec has the unknown value {}",
+                                                  static_cast<unsigned>(options.codec)));
 }
 
 }  // namespace gossamer

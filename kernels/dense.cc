@@ -45,7 +45,9 @@ std::uint16_t to_bf16(float x) {
   return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-float from_bf16(std::uint16_t b) { return std::bit_cast<float>(std::uint32_t{b} << 16); }
+float from_bf16(std::uint16_t b) {
+  return std::bit_cast<float>(std::uint32_t{b} << 16);
+}
 
 // count bfloat16, padded to 4 bytes.  Values that would round to infinity (beyond 3.39e38) are refused as
 // diverged: a model that has them is lost already.
@@ -173,8 +175,14 @@ class Fp16Codec final : public BlockCodec {
 
 }  // namespace
 
-std::unique_ptr<Compressor> make_identity_codec() { return std::make_unique<IdentityCodec>(); }
-std::unique_ptr<Compressor> make_bf16_codec() { return std::make_unique<Bf16Codec>(); }
-std::unique_ptr<Compressor> make_fp16_codec(Scope scope) { return std::make_unique<Fp16Codec>(scope); }
+std::unique_ptr<Compressor> make_identity_codec() {
+  return std::make_unique<IdentityCodec>();
+}
+std::unique_ptr<Compressor> make_bf16_codec() {
+  return std::make_unique<Bf16Codec>();
+}
+std::unique_ptr<Compressor> make_fp16_codec(Scope scope) {
+  return std::make_unique<Fp16Codec>(scope);
+}
 
 }  // namespace gossamer

@@ -25,7 +25,9 @@ namespace {
 class QsgdCodec final : public BlockCodec {
  public:
   QsgdCodec(Scope scope, std::uint32_t levels, bool unbiased)
-      : BlockCodec(scope), levels_(levels), level_bits_(static_cast<std::size_t>(std::bit_width(levels))),
+      : BlockCodec(scope),
+        levels_(levels),
+        level_bits_(static_cast<std::size_t>(std::bit_width(levels))),
         unbiased_(unbiased) {}
   std::string_view name() const override { return "qsgd"; }
   CodecId codec() const override { return CodecId::qsgd; }
@@ -36,13 +38,16 @@ class QsgdCodec final : public BlockCodec {
   void write_prelude(std::uint64_t, std::byte* to) const override { store(levels_, to); }
   Result<std::uint64_t> read_prelude(const std::byte* from) const override {
     if (const auto levels = load<std::uint32_t>(from); levels != levels_)
-      return fail(Errc::corrupt, fmt::format("qsgd payload with {} levels where this peer uses {}: does the sender "
-                                             "run another run file?",
-                                             levels, levels_));
+      return fail(Errc::corrupt,
+                  fmt::format("qsgd payload with {} levels where this peer uses {}: does the sender "
+                              "run another run file?",
+                              levels, levels_));
     return 0;
   }
 
-  std::size_t block_size(std::size_t count) const override { return 4 + 4 * (level_bits_ + 1) * bit_words(count); }
+  std::size_t block_size(std::size_t count) const override {
+    return 4 + 4 * (level_bits_ + 1) * bit_words(count);
+  }
 
   double block_contraction(std::size_t count) const override {
     return unbiased_ ? 1 - variance(count) : 1 / (1 + variance(count));
@@ -141,7 +146,9 @@ class QsgdCodec final : public BlockCodec {
   }
 
   // Finite, also at the highest level.
-  bool valid_unit(float unit) const { return valid_scale(unit) && valid_scale(unit * static_cast<float>(levels_)); }
+  bool valid_unit(float unit) const {
+    return valid_scale(unit) && valid_scale(unit * static_cast<float>(levels_));
+  }
 
   std::uint32_t levels_;
   std::size_t level_bits_;

@@ -28,7 +28,8 @@ std::uint64_t multiply_high(std::uint64_t a, std::uint64_t b) {
 
 // Calls visit(j, index) for the k coordinates among `count`, j ascending.
 template <class Visit>
-void for_each_coordinate(std::uint64_t seed, std::size_t block, std::size_t count, std::size_t k, Visit visit) {
+void for_each_coordinate(std::uint64_t seed, std::size_t block, std::size_t count, std::size_t k,
+                         Visit visit) {
   const CodecDraws draws(seed);
   const Philox4 r = draws.words(DrawUse::rotation, block, 0);
   const std::size_t offset = multiply_high(std::uint64_t{r[1]} << 32 | r[0], count);
@@ -49,7 +50,8 @@ void for_each_coordinate(std::uint64_t seed, std::size_t block, std::size_t coun
 
 class RandomKCodec final : public BlockCodec {
  public:
-  RandomKCodec(Scope scope, double ratio, bool unbiased) : BlockCodec(scope), ratio_(ratio), unbiased_(unbiased) {}
+  RandomKCodec(Scope scope, double ratio, bool unbiased)
+      : BlockCodec(scope), ratio_(ratio), unbiased_(unbiased) {}
   std::string_view name() const override { return "random-k"; }
   CodecId codec() const override { return CodecId::random_k; }
   // Linear: with one seed two payloads hold the same coordinates, and their values may be added.
@@ -58,7 +60,9 @@ class RandomKCodec final : public BlockCodec {
  protected:
   std::size_t prelude_size() const override { return 8; }
   void write_prelude(std::uint64_t seed, std::byte* to) const override { store(seed, to); }
-  Result<std::uint64_t> read_prelude(const std::byte* from) const override { return load<std::uint64_t>(from); }
+  Result<std::uint64_t> read_prelude(const std::byte* from) const override {
+    return load<std::uint64_t>(from);
+  }
 
   std::size_t block_size(std::size_t count) const override { return 4 * kept(ratio_, count); }
 
@@ -81,8 +85,9 @@ class RandomKCodec final : public BlockCodec {
   }
 
   void add_block(const std::byte* from, Draw draw, float scale, std::span<float> target) const override {
-    for_each_coordinate(draw.seed, draw.block, target.size(), kept(ratio_, target.size()),
-                        [&](std::size_t j, std::size_t index) { target[index] += scale * load<float>(from + 4 * j); });
+    for_each_coordinate(
+        draw.seed, draw.block, target.size(), kept(ratio_, target.size()),
+        [&](std::size_t j, std::size_t index) { target[index] += scale * load<float>(from + 4 * j); });
   }
 
  private:

@@ -60,6 +60,8 @@ class SignCodec final : public BlockCodec {
 
 }  // namespace
 
-std::unique_ptr<Compressor> make_sign_codec(Scope scope) { return std::make_unique<SignCodec>(scope); }
+std::unique_ptr<Compressor> make_sign_codec(Scope scope) {
+  return std::make_unique<SignCodec>(scope);
+}
 
 }  // namespace gossamer

@@ -114,7 +114,8 @@ class TopKCodec final : public BlockCodec {
       for (std::size_t w = 0; w < words; ++w)
         set += static_cast<std::size_t>(std::popcount(load<std::uint32_t>(where + 4 * w)));
       if (set != k) return "the bitmap holds another number of elements";
-      if ((load<std::uint32_t>(where + 4 * (words - 1)) & ~tail_mask(count)) != 0) return "an index is past the end";
+      if ((load<std::uint32_t>(where + 4 * (words - 1)) & ~tail_mask(count)) != 0)
+        return "an index is past the end";
     }
     if (!all_finite_at(where + where_size(k, count), k)) return "a value is NaN or infinite";
     return nullptr;
@@ -136,7 +137,8 @@ class TopKCodec final : public BlockCodec {
       std::uint32_t mask = load<std::uint32_t>(where + begin / 8);
       if (count - begin < 32) mask &= tail_mask(count);
       for (; mask != 0 && taken < k; mask &= mask - 1)
-        target[begin + static_cast<std::size_t>(std::countr_zero(mask))] += scale * load<float>(values + 4 * taken++);
+        target[begin + static_cast<std::size_t>(std::countr_zero(mask))] +=
+            scale * load<float>(values + 4 * taken++);
     }
   }
 

@@ -30,7 +30,8 @@ void axpy(float a, std::span<const float> x, std::span<float> y) {
 }
 
 void weighted_sum(std::span<const WeightedVector> terms, std::span<float> out) {
-  for (const WeightedVector& term : terms) GOSSAMER_CHECK(term.x.size() == out.size(), "vectors of one length");
+  for (const WeightedVector& term : terms)
+    GOSSAMER_CHECK(term.x.size() == out.size(), "vectors of one length");
   // A block is summed aside and stored when all its inputs were read: `out` may be one of them, and each
   // input crosses memory once.
   constexpr std::size_t kBlock = 1024;
@@ -57,7 +58,9 @@ double dot(std::span<const float> x, std::span<const float> y) {
   });
 }
 
-double squared_norm(std::span<const float> x) { return dot(x, x); }
+double squared_norm(std::span<const float> x) {
+  return dot(x, x);
+}
 
 double squared_distance(std::span<const float> x, std::span<const float> y) {
   GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");

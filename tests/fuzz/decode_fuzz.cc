@@ -37,7 +37,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!codec) std::abort();
 
   Layout layout;
-  for (int t = 0; t <= (data[1] >> 1) % 4; ++t) layout.add("", {(data[1] * std::size_t{37} + 61u * static_cast<unsigned>(t)) % 200});
+  for (int t = 0; t <= (data[1] >> 1) % 4; ++t)
+    layout.add("", {(data[1] * std::size_t{37} + 61u * static_cast<unsigned>(t)) % 200});
 
   // A copy of its own, so that reading one byte past the end is seen.
   std::vector<std::byte> payload(size - 2);
@@ -47,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Stream stream;
   std::vector<float> target(layout.size(), 0.5f);
   const auto done = (*codec)->add_decoded(stream, payload, layout, 1.0f, target);
-  if (done ? !all_finite(target) : std::any_of(target.begin(), target.end(), [](float x) { return x != 0.5f; }))
+  if (done ? !all_finite(target)
+           : std::any_of(target.begin(), target.end(), [](float x) { return x != 0.5f; }))
     std::abort();
   return 0;
 }

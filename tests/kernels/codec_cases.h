@@ -49,7 +49,8 @@ inline std::vector<std::byte> encoded(const Compressor& codec, std::span<const f
   return bytes;
 }
 
-inline std::vector<float> decoded(const Compressor& codec, std::span<const std::byte> bytes, const Layout& layout) {
+inline std::vector<float> decoded(const Compressor& codec, std::span<const std::byte> bytes,
+                                  const Layout& layout) {
   Stream stream;
   std::vector<float> x(layout.size());
   const auto done = codec.add_decoded(stream, bytes, layout, 1.0f, x);
@@ -70,7 +71,8 @@ inline double squared(std::span<const float> x) {
 
 inline double squared_error(std::span<const float> x, std::span<const float> y) {
   double sum = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) sum += (static_cast<double>(x[i]) - y[i]) * (static_cast<double>(x[i]) - y[i]);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    sum += (static_cast<double>(x[i]) - y[i]) * (static_cast<double>(x[i]) - y[i]);
   return sum;
 }
 

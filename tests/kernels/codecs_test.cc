@@ -122,7 +122,8 @@ TEST(Bf16, RoundsToTheNearestAndTiesToEven) {
     const double to_down = std::abs(static_cast<double>(x[i]) - std::bit_cast<float>(down));
     const double to_up = std::abs(static_cast<double>(x[i]) - std::bit_cast<float>(up));
     const bool takes_down = to_down < to_up || (to_down == to_up && (down >> 16) % 2 == 0);
-    ASSERT_EQ(q[i], std::bit_cast<float>(takes_down ? down : up)) << std::hex << std::bit_cast<std::uint32_t>(x[i]);
+    ASSERT_EQ(q[i], std::bit_cast<float>(takes_down ? down : up))
+        << std::hex << std::bit_cast<std::uint32_t>(x[i]);
   }
 }
 
@@ -140,7 +141,9 @@ TEST(Fp16, RoundsAsTheCompilersHalfDoes) {
   const auto bytes = encoded(*codec, x, Layout::flat(x.size()));
   ASSERT_EQ(word_at<std::int32_t>(bytes, 0), 0);
   for (std::size_t i = 0; i < x.size(); ++i)
-    ASSERT_EQ(word_at<std::uint16_t>(bytes, 4 + 2 * i), std::bit_cast<std::uint16_t>(static_cast<_Float16>(x[i]))) << x[i];
+    ASSERT_EQ(word_at<std::uint16_t>(bytes, 4 + 2 * i),
+              std::bit_cast<std::uint16_t>(static_cast<_Float16>(x[i])))
+        << x[i];
   const auto q = decoded(*codec, bytes, Layout::flat(x.size()));
   for (std::size_t i = 0; i < x.size(); ++i)
     ASSERT_EQ(q[i], static_cast<float>(static_cast<_Float16>(x[i]))) << x[i];
@@ -181,11 +184,14 @@ TEST(TopK, KeepsTheLargestAndAmongEqualsTheFirst) {
       for (int ties = 0; ties < 2; ++ties) {
         std::vector<float> x(n);
         for (float& value : x)
-          value = ties != 0 ? static_cast<float>(random.below(7)) - 3 : static_cast<float>(random.normal() * 1e-3);
+          value = ties != 0 ? static_cast<float>(random.below(7)) - 3
+                            : static_cast<float>(random.normal() * 1e-3);
         std::vector<std::size_t> order(n);
         std::iota(order.begin(), order.end(), 0u);
-        std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return std::abs(x[a]) > std::abs(x[b]); });
-        const std::size_t k = std::max<std::size_t>(1, static_cast<std::size_t>(ratio * static_cast<double>(n)));
+        std::stable_sort(order.begin(), order.end(),
+                         [&](auto a, auto b) { return std::abs(x[a]) > std::abs(x[b]); });
+        const std::size_t k =
+            std::max<std::size_t>(1, static_cast<std::size_t>(ratio * static_cast<double>(n)));
         std::vector<float> expected(n);
         for (std::size_t j = 0; j < k; ++j) expected[order[j]] = x[order[j]];
         const auto codec = compressor({.codec = CodecId::top_k, .ratio = ratio});
@@ -228,7 +234,8 @@ TEST(TopK, RefusesIndicesThatDoNotAscendInside) {
   EXPECT_REFUSED(*codec, with_indices(5, 7, 6), layout, "ascend");
   EXPECT_REFUSED(*codec, with_word(bytes, 0, std::uint64_t{2}), layout, "another number");
   EXPECT_REFUSED(*codec, with_word(bytes, 0, std::uint64_t{101}), layout, "another number");
-  EXPECT_REFUSED(*codec, with_word(bytes, 0, std::uint64_t{3} | std::uint64_t{1} << 56), layout, "another form");
+  EXPECT_REFUSED(*codec, with_word(bytes, 0, std::uint64_t{3} | std::uint64_t{1} << 56), layout,
+                 "another form");
   EXPECT_REFUSED(*codec, with_word(bytes, 20, std::nanf("")), layout, "NaN");
 }
 
@@ -401,7 +408,8 @@ TEST(Qsgd, GivesAOneElementVectorBack) {
 
 TEST(Qsgd, FormForContractionIsTheUnbiasedOneDividedByTau) {
   const auto x = normal_vector(300);
-  const auto plain = round_trip(*compressor({.codec = CodecId::qsgd, .levels = 15, .unbiased = true}), x, Layout::flat(300));
+  const auto plain =
+      round_trip(*compressor({.codec = CodecId::qsgd, .levels = 15, .unbiased = true}), x, Layout::flat(300));
   const auto divided = round_trip(*compressor({.codec = CodecId::qsgd, .levels = 15}), x, Layout::flat(300));
   const double tau = 1 + std::min(300.0 / 225, std::sqrt(300.0) / 15);
   for (std::size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(divided[i] * tau, plain[i], 1e-6);
@@ -413,7 +421,8 @@ TEST(Qsgd, RefusesOtherLevelsBadUnitsAndPadding) {
   const auto bytes = encoded(*codec, normal_vector(5), layout);
   ASSERT_EQ(bytes.size(), 8u + 5 * 4);
   EXPECT_REFUSED(*codec, with_word(bytes, 0, 11u), layout, "11 levels where this peer uses 10");
-  for (float bad : {std::nanf(""), -1.0f, 1e38f}) EXPECT_REFUSED(*codec, with_word(bytes, 4, bad), layout, "unit");
+  for (float bad : {std::nanf(""), -1.0f, 1e38f})
+    EXPECT_REFUSED(*codec, with_word(bytes, 4, bad), layout, "unit");
   // Element 2 at each of the 16 codes of 4 bits.
   for (std::uint32_t level = 0; level < 16; ++level) {
     auto changed = bytes;

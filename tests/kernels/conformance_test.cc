@@ -68,12 +68,18 @@ std::size_t expected_size(const CompressionOptions& options, std::size_t n) {
   const auto k = static_cast<std::size_t>(std::max(1.0, std::floor(options.ratio * static_cast<double>(n))));
   const std::size_t words = (n + 31) / 32;
   switch (options.codec) {
-    case CodecId::none: return 4 * n;
-    case CodecId::bf16: return (2 * n + 3) / 4 * 4;
-    case CodecId::fp16: return 4 + (2 * n + 3) / 4 * 4;
-    case CodecId::top_k: return 8 + 4 * k + std::min(4 * k, 4 * words);
-    case CodecId::random_k: return 4 * k;
-    case CodecId::sign: return 4 + 4 * words;
+    case CodecId::none:
+      return 4 * n;
+    case CodecId::bf16:
+      return (2 * n + 3) / 4 * 4;
+    case CodecId::fp16:
+      return 4 + (2 * n + 3) / 4 * 4;
+    case CodecId::top_k:
+      return 8 + 4 * k + std::min(4 * k, 4 * words);
+    case CodecId::random_k:
+      return 4 * k;
+    case CodecId::sign:
+      return 4 + 4 * words;
     case CodecId::qsgd:
       return 4 + 4 * words * (static_cast<std::size_t>(std::ceil(std::log2(options.levels + 1.0))) + 1);
   }
@@ -83,7 +89,8 @@ std::size_t expected_size(const CompressionOptions& options, std::size_t n) {
 TEST_P(Codecs, UseTheBytesOfTheFormula) {
   const CompressionOptions& options = GetParam().options;
   const std::size_t prelude = options.codec == CodecId::random_k ? 8 : options.codec == CodecId::qsgd ? 4 : 0;
-  for (const Layout& layout : {awkward_layout(), Layout::flat(1), Layout::flat(4096), Layout::flat(0), Layout()}) {
+  for (const Layout& layout :
+       {awkward_layout(), Layout::flat(1), Layout::flat(4096), Layout::flat(0), Layout()}) {
     std::size_t size = prelude;
     // none and bf16 know no scope: the layout is one block.
     if (options.codec == CodecId::none || options.codec == CodecId::bf16)
@@ -127,12 +134,12 @@ TEST_P(SeededTensorCodecs, DrawOtherNumbersForEachTensor) {
 std::vector<std::vector<float>> vectors_to_contract(std::size_t count) {
   std::vector<std::vector<float>> vectors;
   vectors.push_back(normal_vector(count));
-  vectors.emplace_back(count, -0.25f);      // all ties
+  vectors.emplace_back(count, -0.25f);                // all ties
   vectors.emplace_back(count, 0.0f)[count / 2] = -3;  // the hardest for sign
-  auto wide = normal_vector(count, 2);      // fourteen orders of magnitude
+  auto wide = normal_vector(count, 2);                // fourteen orders of magnitude
   for (std::size_t i = 0; i < count; ++i) wide[i] *= std::pow(10.0f, static_cast<float>(i % 15) - 7);
   vectors.push_back(wide);
-  auto tiny = normal_vector(count, 3);      // differences near the end of a run
+  auto tiny = normal_vector(count, 3);  // differences near the end of a run
   for (float& value : tiny) value *= 1e-15f;
   vectors.push_back(tiny);
   auto huge = normal_vector(count, 4);
@@ -195,7 +202,8 @@ TEST_P(UnbiasedCodecs, GiveTheVectorOnAverage) {
       std::span<const float> block = x;
       if (GetParam().options.scope == Scope::tensor)
         for (const Tensor& tensor : layout.tensors())
-          if (i >= tensor.offset && i - tensor.offset < tensor.count) block = std::span(x).subspan(tensor.offset, tensor.count);
+          if (i >= tensor.offset && i - tensor.offset < tensor.count)
+            block = std::span(x).subspan(tensor.offset, tensor.count);
       const double unit = std::sqrt(squared(block)) / GetParam().options.levels;
       const double above = std::abs(x[i]) / unit - std::floor(std::abs(x[i]) / unit);
       variance = unit * unit * above * (1 - above);
@@ -232,7 +240,8 @@ TEST_P(Codecs, NeverGrowADenormalVector) {
 
 TEST_P(Codecs, RefuseNaNAndInfinity) {
   const Layout layout = awkward_layout();
-  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN(),
+              infinity = std::numeric_limits<float>::infinity();
   std::vector<std::byte> bytes(codec_->capacity(layout));
   for (float bad : {nan, -nan, infinity, -infinity})
     for (std::size_t at : {std::size_t{0}, std::size_t{5}, layout.size() / 2, layout.size() - 1}) {
@@ -259,7 +268,8 @@ TEST_P(Codecs, NameTheTensorThatDiverged) {
   std::vector<std::byte> bytes(codec_->capacity(layout));
   const auto used = codec_->encode(stream_, x, layout, 1, bytes);
   ASSERT_FALSE(used.has_value());
-  EXPECT_NE(used.error().message.find("element 1 of tensor 'word'"), std::string::npos) << used.error().message;
+  EXPECT_NE(used.error().message.find("element 1 of tensor 'word'"), std::string::npos)
+      << used.error().message;
 }
 
 TEST_P(Codecs, LargestFloatsDivergeOrDecodeFinite) {
@@ -292,7 +302,8 @@ TEST_P(Codecs, LeaveSenderAndReceiverWithOneReplica) {
   for (std::size_t round = 0; round < 50; ++round) {
     const auto used = codec_->encode_difference(stream_, x, replica, layout, round, scratch, bytes);
     ASSERT_TRUE(used.has_value()) << used.error().message;
-    ASSERT_TRUE(codec_->add_decoded(stream_, std::span(bytes).first(*used), layout, 1.0f, received).has_value());
+    ASSERT_TRUE(
+        codec_->add_decoded(stream_, std::span(bytes).first(*used), layout, 1.0f, received).has_value());
     ASSERT_TRUE(same_bits(replica, received)) << round;
     for (float& value : x) value *= 1.01f;
   }
@@ -308,7 +319,8 @@ TEST_P(ContractiveCodecs, LetTheReplicaReachAModelAtRest) {
   for (std::size_t round = 0; round < 400; ++round)
     ASSERT_TRUE(codec_->encode_difference(stream_, x, replica, layout, round, scratch, bytes).has_value());
   EXPECT_LT(squared_error(x, replica), 0.6 * before);
-  EXPECT_LT(squared_error(x, replica), before * std::pow(1 - codec_->contraction(layout), 200) + 1e-9 * before);
+  EXPECT_LT(squared_error(x, replica),
+            before * std::pow(1 - codec_->contraction(layout), 200) + 1e-9 * before);
 }
 
 TEST_P(Codecs, ReadAndWriteUnalignedBytes) {
@@ -318,7 +330,8 @@ TEST_P(Codecs, ReadAndWriteUnalignedBytes) {
   std::vector<std::byte> bytes(codec_->capacity(layout) + 1);
   ASSERT_TRUE(codec_->encode(stream_, x, layout, 1, std::span(bytes).subspan(1)).has_value());
   EXPECT_TRUE(std::equal(aligned.begin(), aligned.end(), bytes.begin() + 1));
-  EXPECT_TRUE(same_bits(decoded(*codec_, std::span(bytes).subspan(1), layout), decoded(*codec_, aligned, layout)));
+  EXPECT_TRUE(
+      same_bits(decoded(*codec_, std::span(bytes).subspan(1), layout), decoded(*codec_, aligned, layout)));
 }
 
 // A target with guard zones; every byte around it must survive.
@@ -360,7 +373,8 @@ TEST_P(Codecs, RefuseEveryOtherLength) {
 TEST_P(Codecs, SurviveHostileBytes) {
   const Layout layout = awkward_layout();
   const auto bytes = encoded(*codec_, normal_vector(layout.size()), layout);
-  Random random(GetParam().options.levels, Purpose::test, static_cast<std::uint64_t>(GetParam().options.codec));
+  Random random(GetParam().options.levels, Purpose::test,
+                static_cast<std::uint64_t>(GetParam().options.codec));
   std::size_t accepted = 0, refused = 0;
   for (int attempt = 0; attempt < 2000; ++attempt) {
     auto hostile = bytes;
@@ -389,19 +403,25 @@ TEST_P(Codecs, SurviveHostileBytes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Codecs,
-                         testing::ValuesIn(cases_with([](const CompressionOptions&, const CodecTraits&) { return true; })),
+                         testing::ValuesIn(cases_with([](const CompressionOptions&, const CodecTraits&) {
+                           return true;
+                         })),
                          name_of);
-INSTANTIATE_TEST_SUITE_P(All, UnbiasedCodecs, testing::ValuesIn(cases_with([](const CompressionOptions&, const CodecTraits& traits) {
+INSTANTIATE_TEST_SUITE_P(All, UnbiasedCodecs,
+                         testing::ValuesIn(cases_with([](const CompressionOptions&,
+                                                         const CodecTraits& traits) {
                            return traits.unbiased;
                          })),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(All, SeededTensorCodecs,
-                         testing::ValuesIn(cases_with([](const CompressionOptions& options, const CodecTraits& traits) {
+                         testing::ValuesIn(cases_with([](const CompressionOptions& options,
+                                                         const CodecTraits& traits) {
                            return traits.seeded && options.scope == Scope::tensor;
                          })),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(All, ContractiveCodecs,
-                         testing::ValuesIn(cases_with([](const CompressionOptions& options, const CodecTraits&) {
+                         testing::ValuesIn(cases_with([](const CompressionOptions& options,
+                                                         const CodecTraits&) {
                            return compressor(options)->contraction(awkward_layout()) > 0;
                          })),
                          name_of);

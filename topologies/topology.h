@@ -10,6 +10,8 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +33,21 @@ struct Neighbourhood {
   friend bool operator==(const Neighbourhood&, const Neighbourhood&) = default;
 };
 
+// What theory says of a family; check_topology() computes whatever is absent.  P is the product of the matrices of
+// one period, J the matrix of all 1/n.
+struct TopologyFacts {
+  std::optional<std::size_t> degree;          // of every peer in every round
+  std::optional<bool> bipartite;              // of the union over the period
+  std::optional<bool> connected;
+  std::optional<bool> doubly_stochastic;
+  std::optional<bool> symmetric;
+  std::optional<double> beta;                 // ||P - J||_2
+  std::optional<double> second_modulus;       // second largest |eigenvalue| of P
+  std::optional<double> lambda_min;           // of a static symmetric W
+  std::optional<std::size_t> exact_after;     // rounds until the product is J
+  std::string source;                         // where the numbers come from, in words
+};
+
 class Topology {
  public:
   virtual ~Topology() = default;
@@ -44,6 +61,8 @@ class Topology {
   // REQUIRES: self < peer_count().  Cost is proportional to the degree, not to the number of peers,
   // for every family with a rule.
   virtual Neighbourhood at(Round round, PeerId self) const = 0;
+
+  virtual TopologyFacts facts() const { return {}; }
 };
 
 }  // namespace gossamer

@@ -190,6 +190,7 @@ class Base final : public Topology {
     facts.connected = facts.doubly_stochastic = facts.symmetric = true;
     facts.beta = facts.second_modulus = 0;
     facts.exact_after = period();
+    if (period() == 1) facts.lambda_min = 0;  // W is J itself
     facts.source = "construction (the product over a period is J)";
     return facts;
   }

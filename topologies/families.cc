@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <set>
 
 #include "base/check.h"
+#include "base/nearest.h"
 #include "topologies/explicit_graph.h"
 #include "topologies/family_list.h"
 
@@ -36,27 +36,6 @@ class Schedule final : public Topology {
   std::vector<std::size_t> ends_;  // first round after each graph
 };
 
-// Levenshtein distance.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t corner = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t swap = corner + (a[i - 1] != b[j - 1]);
-      corner = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, swap});
-    }
-  }
-  return row[b.size()];
-}
-
-std::string did_you_mean(std::string_view word, const std::vector<std::string_view>& known) {
-  const std::string near = nearest(word, known);
-  return near.empty() ? fmt::format("known: {}", fmt::join(known, ", ")) : fmt::format("did you mean {}?", near);
-}
-
 Result<std::unique_ptr<Topology>> make_graph(const TopologySpec& spec, const GraphSpec& graph, std::size_t place) {
   if (graph.family.empty())
     return make_explicit(spec.name.empty() ? "edges" : spec.name, graph, spec.peers, spec.weights);
@@ -65,10 +44,10 @@ Result<std::unique_ptr<Topology>> make_graph(const TopologySpec& spec, const Gra
                 fmt::format("a graph is either a family ({}) or a list of edges; remove one", graph.family));
   const Family* family = find_family(graph.family);
   if (family == nullptr) {
-    std::vector<std::string_view> known;
-    for (const auto& f : families()) known.push_back(f.name);
+    std::vector<std::string> known;
+    for (const auto& f : families()) known.emplace_back(f.name);
     return fail(Errc::invalid_argument,
-                fmt::format("there is no family {}; {}", graph.family, did_you_mean(graph.family, known)));
+                fmt::format("there is no family {}; {}", graph.family, suggestion(graph.family, known)));
   }
   GOSSAMER_TRY(check_options(*family, graph.options));
   return family->make({spec.peers, &graph.options, spec.weights, spec.seed, place});
@@ -122,17 +101,6 @@ const Family* find_family(std::string_view name) {
   return nullptr;
 }
 
-std::string nearest(std::string_view word, std::span<const std::string_view> known) {
-  std::string_view best;
-  std::size_t least = std::max<std::size_t>(2, word.size() / 3) + 1;
-  for (const auto candidate : known)
-    if (const auto d = distance(word, candidate); d < least) {
-      least = d;
-      best = candidate;
-    }
-  return std::string(best);
-}
-
 double FamilyRequest::number(std::string_view key, double otherwise) const {
   const auto found = options->find(key);
   return found == options->end() || found->second.empty() ? otherwise : found->second.front();
@@ -142,11 +110,11 @@ Result<> check_options(const Family& family, const FamilyOptions& options) {
   for (const auto& [key, values] : options) {
     const auto option = std::find_if(family.options.begin(), family.options.end(), [&](const auto& o) { return o.key == key; });
     if (option == family.options.end()) {
-      std::vector<std::string_view> known;
-      for (const auto& o : family.options) known.push_back(o.key);
+      std::vector<std::string> known;
+      for (const auto& o : family.options) known.emplace_back(o.key);
       return fail(Errc::invalid_argument,
                   fmt::format("{} has no option {}; {}", family.name, key,
-                              known.empty() ? "it has none" : did_you_mean(key, known)));
+                              known.empty() ? "it has none" : suggestion(key, known)));
     }
     if (values.empty() || (values.size() > 1 && option->kind != FamilyOption::Kind::counts))
       return fail(Errc::invalid_argument, fmt::format("{}: {} takes one value, not {}", family.name, key, values.size()));

@@ -53,7 +53,4 @@ const Family* find_family(std::string_view name);
 // Keys known, kinds and ranges right.
 Result<> check_options(const Family& family, const FamilyOptions& options);
 
-// The known name nearest to `word`, for "did you mean"; empty when nothing is near.
-std::string nearest(std::string_view word, std::span<const std::string_view> known);
-
 }  // namespace gossamer

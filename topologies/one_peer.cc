@@ -43,6 +43,7 @@ class OnePeerExponential final : public Topology {
     if (std::has_single_bit(peers_)) {
       facts.beta = facts.second_modulus = 0;
       facts.exact_after = hops_;
+      if (peers_ == 2) facts.lambda_min = 0;
       return facts;
     }
     // |(1 + w^h) / 2| = |cos(pi k h / n)| for the k-th Fourier vector, multiplied over a period.
@@ -83,6 +84,7 @@ class OnePeerHypercube final : public Topology {
     facts.bipartite = facts.connected = facts.doubly_stochastic = facts.symmetric = true;
     facts.beta = facts.second_modulus = 0;
     facts.exact_after = bits_;
+    if (bits_ == 1) facts.lambda_min = 0;
     facts.source = "closed form (each round averages over one bit of the peer's number)";
     return facts;
   }

@@ -27,7 +27,8 @@ struct SparseEntry {
 struct ExtremeValues {
   double largest = 0;   // apart from the known one
   double smallest = 0;
-  double residual = 0;  // ||A x - lambda x|| of the worse of the two; an eigenvalue lies that near
+  double largest_residual = 0;  // ||A x - lambda x||: an eigenvalue lies that near
+  double smallest_residual = 0;
   std::string method;
 };
 

@@ -1,6 +1,7 @@
 // The fabrics that the conformance suite runs over: one line each.
 #include "tests/transports/fabric_harness.h"
 #include "transports/loopback.h"
+#include "transports/ucx.h"
 
 namespace gossamer::testing {
 namespace {
@@ -13,12 +14,29 @@ class LoopbackWorld final : public World {
   std::shared_ptr<LoopbackHub> hub_ = std::make_shared<LoopbackHub>();
 };
 
+class UcxWorld final : public World {
+ public:
+  explicit UcxWorld(UcxOptions options) : options_(std::move(options)) {}
+  Result<std::unique_ptr<Fabric>> make() override { return make_ucx(options_); }
+
+ private:
+  UcxOptions options_;
+};
+
+Backend ucx(std::string name, UcxOptions options, bool sees_connect_failures) {
+  return {std::move(name), [options] { return std::make_unique<UcxWorld>(options); },
+          ucx_version().empty() ? "this build has no UCX (libucx-dev)" : "",
+          sees_connect_failures};
+}
+
 }  // namespace
 
 std::vector<Backend> all_backends() {
-  std::vector<Backend> backends;
-  backends.push_back({"loopback", [] { return std::make_unique<LoopbackWorld>(); }, "", true});
-  return backends;
+  return {
+      {"loopback", [] { return std::make_unique<LoopbackWorld>(); }, ""},
+      ucx("ucx_tcp", {.tls = "tcp,self", .net_devices = "lo"}, true),
+      ucx("ucx_shared_memory", {.tls = "posix,sysv,self"}, false),
+  };
 }
 
 }  // namespace gossamer::testing

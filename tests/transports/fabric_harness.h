@@ -26,8 +26,9 @@ struct Backend {
   std::string name;
   std::function<std::unique_ptr<World>()> world;
   std::string missing;  // why it cannot be tested in this build; empty when it can
-  // False where the fabric cannot see that a peer in the same process went away (UCX over shared memory).
-  bool sees_peers_go = true;
+  // False where connecting to an address that nobody has any more looks like connecting to a slow peer (UCX over
+  // shared memory).
+  bool sees_connect_failures = true;
 };
 
 // Every backend of this build, and those that are missing with the reason.

@@ -1,0 +1,58 @@
+// A fabric over UCX: InfiniBand and RoCE, shared memory, TCP, whatever UCX finds on the machine.
+//
+// A put is one active message.  Its header says where the bytes belong and carries the notice; UCX sends small
+// ones eagerly and fetches large ones straight into the target by rendezvous.  So the receiver's poll() is what
+// lets puts land, and memory from allocate() is where they land without an extra copy (memory of the caller is
+// reached through one, because a transfer into it could not be recalled if the caller frees it).
+//
+// An Ended with ok says that the source may be written again, not that the peer has seen the notice.
+//
+// When a peer dies:
+// - over a network its links go down as soon as UCX notices, and the puts under way end with peer_gone;
+// - over shared memory UCX notices nothing.  Puts towards the dead stay bounded by would_block.  Whoever knows of
+//   the death (a heartbeat, a pidfd) destroys the link, and soon after the puts end with peer_gone.  Regions that
+//   UCX might still read are kept mapped for it; memory of the caller given to add_region() must in this one case
+//   stay mapped until the fabric is gone.
+// A fabric that is destroyed in good order takes leave, and the links of its peers go down at once everywhere.
+//
+// One fabric is one UCX context with one worker.  Several may live in a process, on different threads.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "transports/fabric.h"
+
+namespace gossamer {
+
+struct UcxOptions {
+  // UCX's transports, "tcp,self" or "posix,sysv,self" or "rc,sm,self", say.  Empty: UCX_TLS, or else all that UCX
+  // finds.  Peers that are meant to reach each other need one in common.
+  std::string tls;
+  // Network devices, "mlx5_0:1" or "eth0", comma-separated.  Empty: UCX_NET_DEVICES, or else all of them.
+  std::string net_devices;
+  // Further UCX settings by their names without UCX_, for example {"RNDV_THRESH", "64K"}.  They win over the
+  // environment.
+  std::vector<std::pair<std::string, std::string>> settings;
+
+  // Puts of one link whose Ended has not been handed out yet; beyond it put() is would_block.  More hide more
+  // latency and pin more memory on both sides.
+  std::size_t puts_in_flight_max = 64;
+  // Bare notices of one link that UCX has not taken off our hands yet; beyond it notify() is would_block.
+  std::size_t notices_in_flight_max = 256;
+  // How many calls of poll() the puts of a destroyed link may take to end by themselves, where UCX does not tell
+  // that the peer is gone, before they are given up.
+  std::size_t abandon_polls = 1000;
+};
+
+// Errors: unsupported where this build has no UCX or UCX finds nothing to use (the message says what to install
+// or to set); invalid_argument for settings that UCX refuses.
+Result<std::unique_ptr<Fabric>> make_ucx(const UcxOptions& options = {});
+
+// "1.13.1", or empty where this build has no UCX.
+std::string ucx_version();
+
+}  // namespace gossamer

@@ -1,0 +1,397 @@
+#include "transports/ucx_core.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+
+#include "base/check.h"
+
+// Part of UCX's development headers in most, not all, packages.
+#if __has_include(<ucs/config/global_opts.h>)
+#include <ucs/config/global_opts.h>
+#define GOSSAMER_UCX_HAS_LOG_LEVEL 1
+#endif
+
+namespace gossamer::ucx {
+namespace {
+
+constexpr int kProgressMax = 256;      // calls of UCX's progress in one poll(), so that poll() always returns
+constexpr int kSettleRounds = 200;     // of at most a millisecond each, for what is under way at shutdown
+constexpr int kForcedCloseRounds = 20;
+
+std::string say(ucs_status_t status) { return ucs_status_string(status); }
+
+// What UCX prints into a FILE*, as text.
+template <class Print>
+std::string printed(Print&& print) {
+  char* text = nullptr;
+  std::size_t size = 0;
+  FILE* stream = ::open_memstream(&text, &size);
+  if (stream == nullptr) return {};
+  print(stream);
+  std::fclose(stream);
+  std::string result(text, size);
+  std::free(text);
+  return result;
+}
+
+std::string setting(const std::string& config, std::string_view name) {
+  const std::string key = "UCX_" + std::string(name) + "=";
+  const std::size_t at = config.starts_with(key) ? 0 : config.find("\n" + key);
+  if (at == std::string::npos) return {};
+  const std::size_t from = config.find('=', at) + 1;
+  return config.substr(from, config.find('\n', from) - from);
+}
+
+// A dead peer is an ordinary event here and is reported by return values; UCX writes errors and warnings about it,
+// and about hardware that a machine does not have, to standard output.  UCX's log is quiet unless UCX_LOG_LEVEL asks
+// for something else than its default.  The level belongs to the UCX library and so to the whole process.
+void quieten() {
+#ifdef GOSSAMER_UCX_HAS_LOG_LEVEL
+  std::array<char, 32> level{};
+  if (ucs_global_opts_get_value("LOG_LEVEL", level.data(), level.size()) != UCS_OK) return;
+  if (std::string_view(level.data()) == "WARN" || std::string_view(level.data()) == "warn")
+    (void)ucs_global_opts_set_value("LOG_LEVEL", "FATAL");
+#endif
+}
+
+struct ConfigDeleter {
+  void operator()(ucp_config_t* config) const { ucp_config_release(config); }
+};
+
+}  // namespace
+
+RegionState::~RegionState() {
+  if (handle != nullptr) ucp_mem_unmap(context->get(), handle);
+}
+
+Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
+  if (options.puts_in_flight_max == 0 || options.notices_in_flight_max == 0)
+    return fail(Errc::invalid_argument, "a UCX fabric that may have nothing in flight can send nothing");
+  std::shared_ptr<Core> core(new Core(options));
+  quieten();
+
+  ucp_config_t* raw_config = nullptr;
+  if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &raw_config); status != UCS_OK)
+    return fail(Errc::invalid_argument, "UCX cannot read its settings (UCX_* in the environment): " + say(status));
+  const std::unique_ptr<ucp_config_t, ConfigDeleter> config(raw_config);
+  // Without it a connection to a machine that is switched off would block for minutes.
+  std::vector<std::pair<std::string, std::string>> settings = {{"CONN_NB", "y"}};
+  settings.insert(settings.end(), options.settings.begin(), options.settings.end());
+  if (!options.tls.empty()) settings.emplace_back("TLS", options.tls);
+  if (!options.net_devices.empty()) settings.emplace_back("NET_DEVICES", options.net_devices);
+  for (const auto& [key, value] : settings)
+    if (const ucs_status_t status = ucp_config_modify(config.get(), key.c_str(), value.c_str()); status != UCS_OK)
+      return fail(Errc::invalid_argument, "UCX refuses its setting UCX_" + key + "=" + value + ": " + say(status));
+  const std::string in_force =
+      printed([&](FILE* to) { ucp_config_print(config.get(), to, nullptr, UCS_CONFIG_PRINT_CONFIG); });
+  core->tls_ = setting(in_force, "TLS");
+  core->devices_ = setting(in_force, "NET_DEVICES");
+  core->shared_memory_ = allows_shared_memory(core->tls_);
+
+  ucp_params_t params{};
+  params.field_mask = UCP_PARAM_FIELD_FEATURES;
+  params.features = UCP_FEATURE_AM | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP;
+  ucp_context_h context = nullptr;
+  if (const ucs_status_t status = ucp_init(&params, config.get(), &context); status != UCS_OK)
+    return fail(Errc::unsupported, "UCX finds nothing to communicate with for the transports '" + core->tls_ +
+                                       "' on the devices '" + core->devices_ + "': " + say(status) +
+                                       " (`ucx_info -d` lists what this machine has)");
+  core->context_ = std::make_shared<Context>(context);
+
+  ucp_worker_params_t worker_params{};
+  worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
+  worker_params.thread_mode = UCS_THREAD_MODE_SINGLE;
+  if (const ucs_status_t status = ucp_worker_create(context, &worker_params, &core->worker_); status != UCS_OK)
+    return fail(Errc::unsupported, "UCX cannot use the transports '" + core->tls_ + "': " + say(status));
+  ucp_worker_attr_t attributes{};
+  attributes.field_mask = UCP_WORKER_ATTR_FIELD_MAX_AM_HEADER;
+  if (const ucs_status_t status = ucp_worker_query(core->worker_, &attributes); status != UCS_OK)
+    return fail(Errc::internal, "UCX cannot say what its worker can do: " + say(status));
+  if (attributes.max_am_header < sizeof(UcxWire) + kNoticeSizeMax)
+    return fail(Errc::unsupported, "the transports '" + core->tls_ + "' carry message headers of " +
+                                       std::to_string(attributes.max_am_header) + " bytes only; " +
+                                       std::to_string(sizeof(UcxWire) + kNoticeSizeMax) + " are needed");
+  if (const ucs_status_t status = ucp_worker_get_efd(core->worker_, &core->wait_fd_); status != UCS_OK)
+    return fail(Errc::unsupported, "the transports '" + core->tls_ + "' cannot wake a sleeping process: " + say(status));
+
+  ucp_am_handler_param_t handler{};
+  handler.field_mask =
+      UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
+  handler.id = kMessageId;
+  handler.cb = &Core::on_message;
+  handler.arg = core.get();
+  if (const ucs_status_t status = ucp_worker_set_am_recv_handler(core->worker_, &handler); status != UCS_OK)
+    return fail(Errc::unsupported, "UCX refuses active messages: " + say(status));
+
+  std::random_device random;
+  while (core->nonce_ == 0) core->nonce_ = (std::uint64_t{random()} << 32) | random();
+  core->machine_ = this_machine();
+  return core;
+}
+
+Core::~Core() { shutdown(); }
+
+std::string Core::address() const {
+  ucp_address_t* worker = nullptr;
+  std::size_t size = 0;
+  if (worker_ == nullptr || ucp_worker_get_address(worker_, &worker, &size) != UCS_OK) return {};
+  const std::string bytes(reinterpret_cast<const char*>(worker), size);
+  ucp_worker_release_address(worker_, worker);
+  return pack(Address{nonce_, machine_, bytes});
+}
+
+std::string Core::description() const {
+  std::string text = "UCX " + ucx_version() + ", transports " + tls_ + ", devices " + devices_ +
+                     "; a put is an active message, a large one by rendezvous";
+  for (const auto& [nonce, endpoint] : endpoints_) {
+    const std::string info = printed([&](FILE* to) { ucp_ep_print_info(endpoint->handle, to); });
+    text += endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):";
+    // "#  lane[0]:  1:tcp/lo.0 md[1]  -> md[1]/tcp/sysdev[255] am am_bw#0"
+    for (std::size_t at = info.find("lane["); at != std::string::npos; at = info.find("lane[", at + 1)) {
+      const std::string line = info.substr(at, info.find('\n', at) - at);
+      const std::size_t colon = line.find(':', line.find(':') + 1), last = line.rfind(']');
+      if (colon == std::string::npos || last == std::string::npos) continue;
+      text += ' ' + line.substr(colon + 1, line.find(' ', colon) - colon - 1) + " (" +
+              line.substr(std::min(last + 2, line.size())) + ")";
+    }
+    break;  // one endpoint stands for the others
+  }
+  return text;
+}
+
+Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t allocate_size) {
+  auto region = std::make_shared<RegionState>();
+  region->context = context_;
+  region->id = next_region_++;
+  region->allocated = memory.data == nullptr && allocate_size > 0;
+  region->memory = memory;
+  if (region->allocated || memory.size > 0) {
+    ucp_mem_map_params_t params{};
+    params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH |
+                        UCP_MEM_MAP_PARAM_FIELD_FLAGS;
+    params.address = memory.data;
+    params.length = memory.size;
+    params.flags = region->allocated ? UCP_MEM_MAP_ALLOCATE : 0;
+    if (const ucs_status_t status = ucp_mem_map(context_->get(), &params, &region->handle); status != UCS_OK) {
+      region->handle = nullptr;
+      return fail(Errc::io, (region->allocated ? "UCX cannot allocate " : "UCX cannot register ") +
+                                std::to_string(memory.size) + " bytes: " + say(status) +
+                                " (limits that matter: free memory, /dev/shm, kernel.shmmax, ulimit -l)");
+    }
+  }
+  if (region->allocated) {
+    ucp_mem_attr_t attributes{};
+    attributes.field_mask = UCP_MEM_ATTR_FIELD_ADDRESS;
+    if (const ucs_status_t status = ucp_mem_query(region->handle, &attributes); status != UCS_OK)
+      return fail(Errc::internal, "UCX cannot say where it allocated memory: " + say(status));
+    region->memory.data = static_cast<std::byte*>(attributes.address);
+    std::memset(region->memory.data, 0, region->memory.size);
+  }
+  regions_.emplace(region->id, region);
+  return region;
+}
+
+void Core::retire(const std::shared_ptr<RegionState>& region) {
+  region->retired = true;
+  regions_.erase(region->id);
+}
+
+bool Core::create_endpoint(const Address& address, Endpoint* endpoint, bool tells_failures) {
+  ucp_ep_params_t params{};
+  params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
+  params.address = reinterpret_cast<const ucp_address_t*>(address.worker.data());
+  params.err_mode = tells_failures ? UCP_ERR_HANDLING_MODE_PEER : UCP_ERR_HANDLING_MODE_NONE;
+  if (tells_failures) {
+    params.field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLER;
+    params.err_handler.cb = &Core::on_error;
+    params.err_handler.arg = endpoint;
+  }
+  endpoint->tells_failures = tells_failures;
+  return ucp_ep_create(worker_, &params, &endpoint->handle) == UCS_OK;
+}
+
+Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
+  GOSSAMER_TRY_ASSIGN(const Address address, unpack(bytes));
+  if (worker_ == nullptr) return fail(Errc::peer_gone, "this fabric has been shut down");
+  auto link = std::make_shared<LinkState>();
+  link->id = next_link_++;
+  links_.emplace(link->id, link);
+  if (const auto known = endpoints_.find(address.nonce); known != endpoints_.end()) {
+    link->endpoint = known->second;
+    return link;
+  }
+  auto endpoint = std::make_shared<Endpoint>();
+  endpoint->core = this;
+  endpoint->nonce = address.nonce;
+  // UCX's shared memory does not serve endpoints that ask to be told of failures; asking all the same would silently
+  // get a slower transport between two processes of one machine.
+  const bool neighbour = shared_memory_ && machine_ != 0 && address.machine == machine_;
+  if (!create_endpoint(address, endpoint.get(), !neighbour) &&
+      (neighbour || !create_endpoint(address, endpoint.get(), false))) {
+    link->down = link->told_down = true;
+    down_.push_back(link->id);
+    return link;
+  }
+  link->endpoint = endpoint;
+  endpoints_.emplace(address.nonce, endpoint);
+  send_own(Kind::hello, endpoint->handle, endpoint->nonce, endpoint->tells_failures ? 0 : 1);
+  return link;
+}
+
+void Core::forget(const std::shared_ptr<LinkState>& link) {
+  links_.erase(link->id);
+  link->down = link->told_down = true;
+  // Where UCX ends every put by itself there is nothing to watch.
+  if (worker_ != nullptr && link->puts > 0 && !link->endpoint->tells_failures)
+    closing_.push_back({link, options_.abandon_polls});
+}
+
+template <class Which>
+void Core::give_up(Which&& which) {
+  for (const auto& outgoing : outgoing_) {
+    if (!outgoing->link || outgoing->kind != Kind::put || outgoing->given_up || !which(*outgoing->link)) continue;
+    outgoing->given_up = true;
+    ended_.push_back({{outgoing->token, Errc::peer_gone}, outgoing->link, outgoing->source});
+  }
+}
+
+void Core::fail_endpoint(std::uint64_t nonce) {
+  const auto found = endpoints_.find(nonce);
+  if (found == endpoints_.end()) return;
+  const std::shared_ptr<Endpoint> endpoint = found->second;
+  endpoints_.erase(found);
+  endpoint->failed = true;
+  failed_.push_back(endpoint);
+  for (const auto& [id, link] : links_) {
+    if (link->endpoint != endpoint) continue;
+    link->down = true;
+    if (!std::exchange(link->told_down, true)) down_.push_back(id);
+  }
+  if (!endpoint->tells_failures) give_up([&](const LinkState& link) { return link.endpoint == endpoint; });
+}
+
+void Core::close_by_force(ucp_ep_h endpoint) {
+  ucp_request_param_t params{};
+  params.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+  params.flags = UCP_EP_CLOSE_FLAG_FORCE;
+  void* request = ucp_ep_close_nbx(endpoint, &params);
+  if (UCS_PTR_IS_PTR(request)) requests_.push_back(request);
+}
+
+void Core::sweep_requests() {
+  std::erase_if(requests_, [](void* request) {
+    if (ucp_request_check_status(request) == UCS_INPROGRESS) return false;
+    ucp_request_free(request);
+    return true;
+  });
+}
+
+void Core::sweep_failures() {
+  // Endpoints without failure handling cannot be closed towards a peer that is gone; UCX takes them down with the
+  // worker.
+  std::erase_if(failed_, [&](const std::shared_ptr<Endpoint>& endpoint) {
+    if (!endpoint->tells_failures || endpoint->handle == nullptr) return false;
+    close_by_force(std::exchange(endpoint->handle, nullptr));
+    return true;
+  });
+}
+
+void Core::sweep_closing() {
+  std::erase_if(closing_, [&](Closing& closing) {
+    if (closing.link->puts == 0) return true;
+    if (closing.polls_left > 0) {
+      --closing.polls_left;
+      return false;
+    }
+    give_up([&](const LinkState& link) { return &link == closing.link.get(); });
+    return true;
+  });
+}
+
+void Core::poll(FabricEvents* events) {
+  if (worker_ == nullptr) return;
+  for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {
+  }
+  sweep_failures();
+  sweep_closing();
+  sweep_requests();
+  for (const EndedPut& put : ended_) {
+    --put.link->puts;
+    if (put.source) --put.source->puts_named;
+    events->ended.push_back(put.ended);
+  }
+  ended_.clear();
+  events->notices.insert(events->notices.end(), notices_.begin(), notices_.end());
+  notices_.clear();
+  events->down.insert(events->down.end(), down_.begin(), down_.end());
+  down_.clear();
+}
+
+bool Core::arm() {
+  if (worker_ == nullptr || !ended_.empty() || !notices_.empty() || !down_.empty()) return false;
+  return ucp_worker_arm(worker_) == UCS_OK;
+}
+
+void Core::settle(int rounds) {
+  for (int round = 0; round < rounds && !requests_.empty(); ++round) {
+    for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {
+    }
+    sweep_requests();
+    if (requests_.empty() || ucp_worker_arm(worker_) != UCS_OK) continue;
+    pollfd descriptor{wait_fd_, POLLIN, 0};
+    (void)::poll(&descriptor, 1, 1);
+  }
+}
+
+void Core::shutdown() {
+  if (worker_ == nullptr) return;
+  // Who said goodbye while nobody polled?
+  for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {
+  }
+  sweep_failures();
+  for (const auto& [nonce, endpoint] : endpoints_)
+    if (!endpoint->tells_failures) guests_.insert_or_assign(nonce, endpoint->handle);
+  for (const auto& [nonce, handle] : guests_) send_own(Kind::bye, handle, nonce, 0);
+
+  // What was accepted leaves before the connections are closed, if the peers are there to take it.
+  const auto flush = [&](ucp_ep_h endpoint) {
+    ucp_request_param_t params{};
+    void* request = ucp_ep_flush_nbx(endpoint, &params);
+    if (UCS_PTR_IS_PTR(request)) requests_.push_back(request);
+  };
+  for (const auto& [nonce, handle] : guests_) flush(handle);
+  for (const auto& [nonce, endpoint] : endpoints_)
+    if (endpoint->tells_failures) flush(endpoint->handle);
+  settle(kSettleRounds);
+  for (const auto& [nonce, endpoint] : endpoints_)
+    if (endpoint->tells_failures) close_by_force(std::exchange(endpoint->handle, nullptr));
+  sweep_failures();
+  settle(kForcedCloseRounds);
+  for (void* request : requests_) ucp_request_free(request);
+  requests_.clear();
+  ucp_worker_destroy(worker_);
+  worker_ = nullptr;
+
+  // Nothing is under way any more.
+  for (const auto& [id, link] : links_) link->down = true;
+  for (const EndedPut& put : ended_)
+    if (put.source) --put.source->puts_named;
+  for (const auto& outgoing : outgoing_)
+    if (outgoing->source && !outgoing->given_up) --outgoing->source->puts_named;
+  ended_.clear();
+  outgoing_.clear();
+  spare_.clear();
+  incoming_.clear();
+  links_.clear();
+  closing_.clear();
+  endpoints_.clear();
+  failed_.clear();
+  guests_.clear();
+}
+
+}  // namespace gossamer::ucx

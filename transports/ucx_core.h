@@ -1,0 +1,191 @@
+// The inside of a UCX fabric: context, worker, endpoints and what is under way.  Private to the UCX backend.
+//
+// Lifetime.  The fabric, its links, targets and regions share the Core, so they may be destroyed in any order;
+// shutdown() ends all communication and destroys the worker, and after it nothing of UCX runs.  Memory is unmapped
+// by its RegionState when neither a Region nor a message under way holds it any more.
+//
+// UCX calls back only from inside its progress function, that is from poll() and shutdown(), on the fabric's thread.
+#pragma once
+
+#include <ucp/api/ucp.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "transports/ucx.h"
+#include "transports/ucx_wire.h"
+
+namespace gossamer::ucx {
+
+// Owns a ucp_context_h.
+class Context {
+ public:
+  explicit Context(ucp_context_h handle) : handle_(handle) {}
+  ~Context() { ucp_cleanup(handle_); }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  ucp_context_h get() const { return handle_; }
+
+ private:
+  ucp_context_h handle_;
+};
+
+class Core;
+
+struct RegionState {
+  ~RegionState();
+
+  std::shared_ptr<Context> context;
+  ucp_mem_h handle = nullptr;
+  MemoryView memory;
+  std::uint64_t id = 0;
+  bool allocated = false;     // by UCX; then large puts land in it without a copy
+  bool retired = false;       // its Region is gone
+  std::size_t puts_named = 0; // puts from it whose Ended has not been handed out
+};
+
+// The connection to one other fabric.  Links to the same fabric share it, and it stays when they go, since closing
+// it would also close the other fabric's connection to us.
+struct Endpoint {
+  Core* core = nullptr;
+  ucp_ep_h handle = nullptr;
+  std::uint64_t nonce = 0;
+  bool tells_failures = false;  // peer error mode
+  bool failed = false;
+};
+
+struct LinkState {
+  std::uint32_t id = 0;
+  std::shared_ptr<Endpoint> endpoint;  // null when the peer could not be reached at all
+  std::size_t puts = 0;                // accepted, Ended not handed out
+  std::size_t notices = 0;             // bare ones that UCX still holds
+  bool down = false;
+  bool told_down = false;
+};
+
+class Core {
+ public:
+  static Result<std::shared_ptr<Core>> make(const UcxOptions& options);
+  ~Core();
+
+  Result<std::shared_ptr<RegionState>> map(MemoryView memory, std::size_t allocate_size);
+  void retire(const std::shared_ptr<RegionState>& region);
+
+  Result<std::shared_ptr<LinkState>> connect(std::string_view address);
+  void forget(const std::shared_ptr<LinkState>& link);
+
+  Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source, std::uint64_t region);
+  Errc notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice);
+
+  void poll(FabricEvents* events);
+  bool arm();
+  int wait_fd() const { return wait_fd_; }
+  void shutdown();
+
+  bool open() const { return worker_ != nullptr; }
+  std::uint64_t nonce() const { return nonce_; }
+  const UcxOptions& options() const { return options_; }
+  const Traffic& traffic() const { return traffic_; }
+  std::string address() const;
+  std::string description() const;
+
+ private:
+  // A message that UCX may still hold: its header lives here until UCX calls back.
+  struct Outgoing {
+    Core* core = nullptr;
+    std::shared_ptr<LinkState> link;  // null for the backend's own messages
+    std::shared_ptr<RegionState> source;
+    Kind kind = Kind::notice;
+    bool given_up = false;  // its Ended has been handed out though UCX never ended it
+    std::uint64_t token = 0;
+    std::size_t header_size = 0;
+    std::array<std::byte, sizeof(UcxWire) + kNoticeSizeMax> header;
+  };
+
+  // A large put that UCX is fetching.
+  struct Incoming {
+    Core* core = nullptr;
+    std::shared_ptr<RegionState> region;
+    std::unique_ptr<std::byte[]> bounce;  // for memory of the caller
+    std::uint64_t offset = 0, size = 0;
+    Notice notice;
+  };
+
+  struct EndedPut {
+    Ended ended;
+    std::shared_ptr<LinkState> link;
+    std::shared_ptr<RegionState> source;
+  };
+
+  struct Closing {
+    std::shared_ptr<LinkState> link;
+    std::size_t polls_left = 0;
+  };
+
+  explicit Core(UcxOptions options) : options_(std::move(options)) {}
+
+  static ucs_status_t on_message(void* arg, const void* header, std::size_t header_size, void* data,
+                                 std::size_t size, const ucp_am_recv_param_t* param);
+  static void on_sent(void* request, ucs_status_t status, void* user_data);
+  static void on_received(void* request, ucs_status_t status, std::size_t size, void* user_data);
+  static void on_error(void* arg, ucp_ep_h endpoint, ucs_status_t status);
+
+  ucs_status_t receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data, std::size_t size,
+                           const ucp_am_recv_param_t& param);
+  ucs_status_t refuse(const UcxWire& wire, const ucp_am_recv_param_t& param);
+  void received(Incoming& incoming, ucs_status_t status);
+  void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
+
+  Outgoing* prepare(UcxWire wire, std::span<const std::byte> notice);
+  Errc send(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size);
+  void send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_t value);
+  void sent(Outgoing* outgoing, Errc status);
+  void recycle(Outgoing* outgoing);
+
+  bool create_endpoint(const Address& address, Endpoint* endpoint, bool tells_failures);
+  void fail_endpoint(std::uint64_t nonce);
+  template <class Which>
+  void give_up(Which&& which);
+  void close_by_force(ucp_ep_h endpoint);
+  void sweep_requests();
+  void sweep_failures();
+  void sweep_closing();
+  void settle(int rounds);
+
+  UcxOptions options_;
+  std::shared_ptr<Context> context_;
+  ucp_worker_h worker_ = nullptr;
+  int wait_fd_ = -1;
+  std::uint64_t nonce_ = 0;
+  std::uint64_t machine_ = 0;
+  bool shared_memory_ = false;
+  std::string tls_, devices_;
+
+  std::unordered_map<std::uint64_t, std::shared_ptr<RegionState>> regions_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Endpoint>> endpoints_;  // by nonce
+  std::vector<std::shared_ptr<Endpoint>> failed_;                           // until they are closed
+  // Endpoints that UCX made for fabrics which cannot see us go, by their nonce: for our bye.
+  std::unordered_map<std::uint64_t, ucp_ep_h> guests_;
+  std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;
+  std::vector<Closing> closing_;
+  std::vector<void*> requests_;  // closes and flushes under way
+
+  std::vector<std::unique_ptr<Outgoing>> outgoing_;  // all; those not in spare_ are under way
+  std::vector<Outgoing*> spare_;
+  std::unordered_map<Incoming*, std::unique_ptr<Incoming>> incoming_;
+
+  std::vector<EndedPut> ended_;
+  std::vector<Notice> notices_;
+  std::vector<std::uint32_t> down_;
+
+  Traffic traffic_;
+  std::uint64_t refused_ = 0;  // messages from outside that made no sense, or named what is not there
+  std::uint32_t next_link_ = 0;
+  std::uint64_t next_region_ = 1;
+};
+
+}  // namespace gossamer::ucx

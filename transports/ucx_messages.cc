@@ -1,0 +1,250 @@
+// Messages out and in: the part of ucx::Core that runs for every put.
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+#include "transports/ucx_core.h"
+
+namespace gossamer::ucx {
+
+Core::Outgoing* Core::prepare(UcxWire wire, std::span<const std::byte> notice) {
+  if (spare_.empty()) {
+    spare_.push_back(outgoing_.emplace_back(std::make_unique<Outgoing>()).get());
+    spare_.back()->core = this;
+  }
+  Outgoing* outgoing = spare_.back();
+  spare_.pop_back();
+  wire.from = nonce_;
+  wire.notice_size = static_cast<std::uint16_t>(notice.size());
+  std::memcpy(outgoing->header.data(), &wire, sizeof wire);
+  std::copy(notice.begin(), notice.end(), outgoing->header.begin() + sizeof wire);
+  outgoing->header_size = sizeof wire + notice.size();
+  outgoing->kind = wire.kind;
+  return outgoing;
+}
+
+void Core::recycle(Outgoing* outgoing) {
+  outgoing->link.reset();
+  outgoing->source.reset();
+  outgoing->given_up = false;
+  spare_.push_back(outgoing);
+}
+
+Errc Core::send(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size) {
+  ucp_request_param_t params{};
+  params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS |
+                        UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+  params.cb.send = &Core::on_sent;
+  params.user_data = outgoing;
+  params.memory_type = UCS_MEMORY_TYPE_HOST;
+  // So that the receiver can refuse: it need not have a link of its own to us.
+  params.flags = UCP_AM_SEND_FLAG_REPLY;
+  void* request =
+      ucp_am_send_nbx(endpoint, kMessageId, outgoing->header.data(), outgoing->header_size, data, size, &params);
+  if (UCS_PTR_IS_ERR(request)) {
+    const ucs_status_t status = UCS_PTR_STATUS(request);
+    return status == UCS_ERR_NO_RESOURCE || status == UCS_ERR_NO_MEMORY ? Errc::would_block : Errc::peer_gone;
+  }
+  if (request == nullptr) sent(outgoing, Errc::ok);  // and the callback will not come
+  return Errc::ok;
+}
+
+void Core::send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_t value) {
+  UcxWire wire;
+  wire.kind = kind;
+  wire.to = to;
+  wire.region = value;
+  Outgoing* outgoing = prepare(wire, {});
+  if (send(outgoing, endpoint, nullptr, 0) != Errc::ok) recycle(outgoing);
+}
+
+Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
+               std::uint64_t region) {
+  if (link->down || worker_ == nullptr) return Errc::peer_gone;
+  if (link->puts >= options_.puts_in_flight_max) return Errc::would_block;
+  UcxWire wire;
+  wire.kind = Kind::put;
+  wire.to = link->endpoint->nonce;
+  wire.region = region;
+  wire.offset = put.target_offset;
+  wire.size = put.size;
+  Outgoing* outgoing = prepare(wire, put.notice);
+  outgoing->link = link;
+  outgoing->source = source;
+  outgoing->token = put.token;
+  ++link->puts;
+  if (source) ++source->puts_named;
+  const void* data = put.size > 0 ? source->memory.data + put.source_offset : nullptr;
+  if (const Errc status = send(outgoing, link->endpoint->handle, data, put.size); status != Errc::ok) {
+    --link->puts;
+    if (source) --source->puts_named;
+    recycle(outgoing);
+    if (status == Errc::peer_gone) fail_endpoint(link->endpoint->nonce);
+    return status;
+  }
+  traffic_.bytes_sent += put.size + put.notice.size();
+  traffic_.puts_sent += 1;
+  traffic_.notices_sent += 1;
+  return Errc::ok;
+}
+
+Errc Core::notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice) {
+  if (link->down || worker_ == nullptr) return Errc::peer_gone;
+  if (link->notices >= options_.notices_in_flight_max) return Errc::would_block;
+  UcxWire wire;
+  wire.kind = Kind::notice;
+  wire.to = link->endpoint->nonce;
+  Outgoing* outgoing = prepare(wire, notice);
+  outgoing->link = link;
+  ++link->notices;
+  if (const Errc status = send(outgoing, link->endpoint->handle, nullptr, 0); status != Errc::ok) {
+    --link->notices;
+    recycle(outgoing);
+    if (status == Errc::peer_gone) fail_endpoint(link->endpoint->nonce);
+    return status;
+  }
+  traffic_.bytes_sent += notice.size();
+  traffic_.notices_sent += 1;
+  return Errc::ok;
+}
+
+void Core::on_sent(void* request, ucs_status_t status, void* user_data) {
+  auto* outgoing = static_cast<Outgoing*>(user_data);
+  outgoing->core->sent(outgoing, status == UCS_OK ? Errc::ok : Errc::peer_gone);
+  ucp_request_free(request);
+}
+
+void Core::sent(Outgoing* outgoing, Errc status) {
+  if (outgoing->kind == Kind::put && !outgoing->given_up)
+    ended_.push_back({{outgoing->token, status}, outgoing->link, outgoing->source});
+  if (outgoing->kind == Kind::notice) --outgoing->link->notices;
+  recycle(outgoing);
+}
+
+void Core::on_error(void* arg, ucp_ep_h, ucs_status_t) {
+  auto* endpoint = static_cast<Endpoint*>(arg);
+  if (!endpoint->failed) endpoint->core->fail_endpoint(endpoint->nonce);
+}
+
+void Core::deliver(std::span<const std::byte> notice, std::uint64_t put_size) {
+  Notice& to = notices_.emplace_back();
+  to.size = static_cast<std::uint16_t>(notice.size());
+  std::copy(notice.begin(), notice.end(), to.data.begin());
+  traffic_.bytes_received += put_size + notice.size();
+}
+
+ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_size, void* data, std::size_t size,
+                              const ucp_am_recv_param_t* param) {
+  Core& core = *static_cast<Core*>(arg);
+  UcxWire wire;
+  if (header_size < sizeof wire) {
+    ++core.refused_;
+    return UCS_OK;
+  }
+  std::memcpy(&wire, header, sizeof wire);
+  const std::span notice(static_cast<const std::byte*>(header) + sizeof wire, header_size - sizeof wire);
+  if (wire.magic != kWireMagic || wire.notice_size != notice.size() || notice.size() > kNoticeSizeMax ||
+      (wire.kind != Kind::put && size != 0)) {
+    ++core.refused_;
+    return UCS_OK;
+  }
+  if (wire.kind == Kind::refused) {  // says itself whom it speaks of
+    core.fail_endpoint(wire.region);
+    return UCS_OK;
+  }
+  try {
+    if (wire.to != core.nonce_) return core.refuse(wire, *param);
+    switch (wire.kind) {
+      case Kind::put: return core.receive_put(wire, notice, data, size, *param);
+      case Kind::notice: core.deliver(notice, 0); return UCS_OK;
+      case Kind::hello:
+        if (wire.region == 1 && (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
+          core.guests_.insert_or_assign(wire.from, param->reply_ep);
+        return UCS_OK;
+      case Kind::bye:
+        core.guests_.erase(wire.from);
+        core.fail_endpoint(wire.from);
+        return UCS_OK;
+      case Kind::refused: break;
+    }
+  } catch (const std::bad_alloc&) {
+    return core.refuse(wire, *param);
+  }
+  ++core.refused_;  // a kind that this version does not know
+  return UCS_OK;
+}
+
+// The sender learns that its link is broken; a put that vanished in silence would break the promise to land once.
+ucs_status_t Core::refuse(const UcxWire& wire, const ucp_am_recv_param_t& param) {
+  ++refused_;
+  if ((param.recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
+    send_own(Kind::refused, param.reply_ep, wire.from, wire.to);
+  return UCS_OK;
+}
+
+ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data, std::size_t size,
+                               const ucp_am_recv_param_t& param) {
+  if (wire.size != size) return refuse(wire, param);
+  if (size == 0) {
+    deliver(notice, 0);
+    return UCS_OK;
+  }
+  const auto found = regions_.find(wire.region);
+  if (found == regions_.end()) return refuse(wire, param);
+  const std::shared_ptr<RegionState>& region = found->second;
+  if (wire.offset > region->memory.size || size > region->memory.size - wire.offset) return refuse(wire, param);
+  std::byte* to = region->memory.data + wire.offset;
+  if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0) {
+    std::memcpy(to, data, size);
+    deliver(notice, size);
+    return UCS_OK;
+  }
+
+  auto owned = std::make_unique<Incoming>();
+  Incoming* incoming = owned.get();
+  incoming->core = this;
+  incoming->region = region;
+  incoming->offset = wire.offset;
+  incoming->size = size;
+  incoming->notice.size = wire.notice_size;
+  std::copy(notice.begin(), notice.end(), incoming->notice.data.begin());
+  if (!region->allocated) {
+    incoming->bounce.reset(new std::byte[size]);
+    to = incoming->bounce.get();
+  }
+  incoming_.emplace(incoming, std::move(owned));
+  ucp_request_param_t params{};
+  params.op_attr_mask =
+      UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+  params.cb.recv_am = &Core::on_received;
+  params.user_data = incoming;
+  params.memory_type = UCS_MEMORY_TYPE_HOST;
+  void* request = ucp_am_recv_data_nbx(worker_, data, to, size, &params);
+  if (UCS_PTR_IS_ERR(request)) {
+    incoming_.erase(incoming);
+    (void)refuse(wire, param);
+  } else if (request == nullptr) {
+    received(*incoming, UCS_OK);
+  }
+  return UCS_INPROGRESS;  // UCX owns the descriptor since it was handed to ucp_am_recv_data_nbx
+}
+
+void Core::on_received(void* request, ucs_status_t status, std::size_t, void* user_data) {
+  auto* incoming = static_cast<Incoming*>(user_data);
+  incoming->core->received(*incoming, status);
+  ucp_request_free(request);
+}
+
+void Core::received(Incoming& incoming, ucs_status_t status) {
+  if (status == UCS_OK && !incoming.region->retired) {
+    if (incoming.bounce)
+      std::memcpy(incoming.region->memory.data + incoming.offset, incoming.bounce.get(), incoming.size);
+    deliver(incoming.notice.bytes(), incoming.size);
+  } else {
+    ++refused_;
+  }
+  incoming_.erase(&incoming);
+}
+
+}  // namespace gossamer::ucx

@@ -21,8 +21,8 @@ class UcxRegion final : public Region {
 
   MemoryView memory() const override { return state_->memory; }
   RemoteRegion remote() const override {
-    return {pack(RegionKey{core_->nonce(), state_->id}), reinterpret_cast<std::uintptr_t>(state_->memory.data),
-            state_->memory.size};
+    const RegionKey key = core_->key(*state_);
+    return {pack(key), key.address, key.size};
   }
   const std::shared_ptr<RegionState>& state() const { return state_; }
   const Core* core() const { return core_.get(); }
@@ -35,14 +35,15 @@ class UcxRegion final : public Region {
 class UcxTarget final : public Target {
  public:
   UcxTarget(std::shared_ptr<LinkState> link, std::shared_ptr<std::size_t> open_targets, std::uint64_t region,
-            std::uint64_t size)
-      : link_(std::move(link)), open_targets_(std::move(open_targets)), region_(region), size_(size) {
+            std::uint64_t size, std::unique_ptr<Mapped> mapped)
+      : link_(std::move(link)), open_targets_(std::move(open_targets)), region_(region), size_(size), mapped_(std::move(mapped)) {
     ++*open_targets_;
   }
   ~UcxTarget() override { --*open_targets_; }
 
   std::uint64_t size() const override { return size_; }
   std::uint64_t region() const { return region_; }
+  std::byte* mapped() const { return mapped_ ? mapped_->data() : nullptr; }
   const LinkState* link() const { return link_.get(); }
 
  private:
@@ -50,6 +51,7 @@ class UcxTarget final : public Target {
   std::shared_ptr<std::size_t> open_targets_;
   std::uint64_t region_;
   std::uint64_t size_;
+  std::unique_ptr<Mapped> mapped_;  // on the same machine
 };
 
 class UcxLink final : public Link {
@@ -67,7 +69,12 @@ class UcxLink final : public Link {
     if (!key) return fail(Errc::corrupt, "the region's key is not the key of a UCX fabric");
     if (key->nonce != state_->endpoint->nonce)
       return fail(Errc::corrupt, "the region's key belongs to another fabric, or to a previous life of this peer");
-    return std::make_unique<UcxTarget>(state_, open_targets_, key->region, remote.size);
+    if (key->address != remote.address || key->size != remote.size)
+      return fail(Errc::corrupt, "the region's key and its size do not belong together");
+    std::unique_ptr<Mapped> mapped;
+    if (!key->remote_key.empty() && !state_->endpoint->tells_failures)
+      mapped = Mapped::make(state_->endpoint->handle, key->remote_key, remote.address);
+    return std::make_unique<UcxTarget>(state_, open_targets_, key->region, remote.size, std::move(mapped));
   }
 
   Errc put(const Put& put) override {
@@ -82,7 +89,8 @@ class UcxLink final : public Link {
       return Errc::invalid_argument;
     if (target && (put.target_offset > target->size() || put.size > target->size() - put.target_offset))
       return Errc::invalid_argument;
-    return core_->put(state_, put, source ? source->state() : nullptr, target ? target->region() : 0);
+    return core_->put(state_, put, source ? source->state() : nullptr, target ? target->region() : 0,
+                      target ? target->mapped() : nullptr);
   }
 
   Errc notify(std::span<const std::byte> notice) override {

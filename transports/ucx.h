@@ -1,9 +1,11 @@
 // A fabric over UCX: InfiniBand and RoCE, shared memory, TCP, whatever UCX finds on the machine.
 //
-// A put is one active message.  Its header says where the bytes belong and carries the notice; UCX sends small
-// ones eagerly and fetches large ones straight into the target by rendezvous.  So the receiver's poll() is what
-// lets puts land, and memory from allocate() is where they land without an extra copy (memory of the caller is
-// reached through one, because a transfer into it could not be recalled if the caller frees it).
+// Towards another machine a put is one active message.  Its header says where the bytes belong and carries the
+// notice; UCX sends small ones eagerly and moves large ones straight into the target by rendezvous.  So the
+// receiver's poll() is what lets puts land.  On one machine, where shared memory is among the transports, memory
+// from allocate() is mapped by its neighbours: a put is a copy on the sender's thread, and only the notice travels.
+// Memory of the caller works everywhere too, through one more copy at the receiver, because a transfer into it
+// could not be recalled if the caller frees it.
 //
 // An Ended with ok says that the source may be written again, not that the peer has seen the notice.
 //

@@ -1,12 +1,17 @@
 #include "transports/ucx_core.h"
 
 #include <poll.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <random>
+#include <utility>
 
 #include "base/check.h"
 
@@ -22,6 +27,9 @@ namespace {
 constexpr int kProgressMax = 256;      // calls of UCX's progress in one poll(), so that poll() always returns
 constexpr int kSettleRounds = 200;     // of at most a millisecond each, for what is under way at shutdown
 constexpr int kForcedCloseRounds = 20;
+constexpr long kStarvedSleepMinNs = 100'000;  // doubled while nothing happens
+constexpr long kStarvedSleepMaxNs = 10'000'000;
+constexpr std::size_t kRegionKeySizeMax = 256;
 
 std::string say(ucs_status_t status) { return ucs_status_string(status); }
 
@@ -95,7 +103,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
 
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
-  params.features = UCP_FEATURE_AM | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP;
+  // RMA is for mapping the regions of neighbours; over networks it would only select lanes that nobody uses.
+  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP | (core->shared_memory_ ? UCP_FEATURE_RMA : 0);
   ucp_context_h context = nullptr;
   if (const ucs_status_t status = ucp_init(&params, config.get(), &context); status != UCS_OK)
     return fail(Errc::unsupported, "UCX finds nothing to communicate with for the transports '" + core->tls_ +
@@ -116,8 +125,9 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
     return fail(Errc::unsupported, "the transports '" + core->tls_ + "' carry message headers of " +
                                        std::to_string(attributes.max_am_header) + " bytes only; " +
                                        std::to_string(sizeof(UcxWire) + kNoticeSizeMax) + " are needed");
-  if (const ucs_status_t status = ucp_worker_get_efd(core->worker_, &core->wait_fd_); status != UCS_OK)
+  if (const ucs_status_t status = ucp_worker_get_efd(core->worker_, &core->worker_fd_); status != UCS_OK)
     return fail(Errc::unsupported, "the transports '" + core->tls_ + "' cannot wake a sleeping process: " + say(status));
+  GOSSAMER_TRY(core->make_wait_fd());
 
   ucp_am_handler_param_t handler{};
   handler.field_mask =
@@ -134,7 +144,34 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   return core;
 }
 
-Core::~Core() { shutdown(); }
+Core::~Core() {
+  shutdown();
+  if (wait_fd_ >= 0) ::close(wait_fd_);
+  if (timer_fd_ >= 0) ::close(timer_fd_);
+}
+
+// UCX's own descriptor tells of arrivals.  Over shared memory it does not tell when a full queue has room again
+// (the receiver's end knows nothing of the sender's sleep), so a sleep with messages held back is a short one.
+Result<> Core::make_wait_fd() {
+  wait_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
+  timer_fd_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  if (wait_fd_ < 0 || timer_fd_ < 0 || ::epoll_ctl(wait_fd_, EPOLL_CTL_ADD, worker_fd_, &event) != 0 ||
+      ::epoll_ctl(wait_fd_, EPOLL_CTL_ADD, timer_fd_, &event) != 0)
+    return fail(Errc::io, std::string("cannot make the UCX fabric's descriptor for waiting: ") + std::strerror(errno));
+  return {};
+}
+
+std::unique_ptr<Mapped> Mapped::make(ucp_ep_h endpoint, const std::string& remote_key, std::uint64_t address) {
+  ucp_rkey_h key = nullptr;
+  if (ucp_ep_rkey_unpack(endpoint, remote_key.data(), &key) != UCS_OK) return nullptr;
+  void* data = nullptr;
+  std::unique_ptr<Mapped> mapped(new Mapped(key, nullptr));
+  if (ucp_rkey_ptr(key, address, &data) != UCS_OK || data == nullptr) return nullptr;
+  mapped->data_ = static_cast<std::byte*>(data);
+  return mapped;
+}
 
 std::string Core::address() const {
   ucp_address_t* worker = nullptr;
@@ -147,7 +184,7 @@ std::string Core::address() const {
 
 std::string Core::description() const {
   std::string text = "UCX " + ucx_version() + ", transports " + tls_ + ", devices " + devices_ +
-                     "; a put is an active message, a large one by rendezvous";
+                     "; a put is a copy into mapped memory on one machine, else an active message";
   for (const auto& [nonce, endpoint] : endpoints_) {
     const std::string info = printed([&](FILE* to) { ucp_ep_print_info(endpoint->handle, to); });
     text += endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):";
@@ -191,6 +228,15 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
       return fail(Errc::internal, "UCX cannot say where it allocated memory: " + say(status));
     region->memory.data = static_cast<std::byte*>(attributes.address);
     std::memset(region->memory.data, 0, region->memory.size);
+    void* key = nullptr;
+    std::size_t key_size = 0;
+    if (shared_memory_ && ucp_rkey_pack(context_->get(), region->handle, &key, &key_size) == UCS_OK) {
+      region->remote_key.assign(static_cast<const char*>(key), key_size);
+      ucp_rkey_buffer_release(key);
+      // Rather a put by message than a key that does not fit the contract.
+      if (pack(this->key(*region)).size() > kRegionKeySizeMax)
+        region->remote_key.clear();
+    }
   }
   regions_.emplace(region->id, region);
   return region;
@@ -254,8 +300,9 @@ void Core::forget(const std::shared_ptr<LinkState>& link) {
 template <class Which>
 void Core::give_up(Which&& which) {
   for (const auto& outgoing : outgoing_) {
-    if (!outgoing->link || outgoing->kind != Kind::put || outgoing->given_up || !which(*outgoing->link)) continue;
+    if (!outgoing->link || !outgoing->is_put() || outgoing->given_up || !which(*outgoing->link)) continue;
     outgoing->given_up = true;
+    if (std::exchange(outgoing->unseen, false)) --unseen_;  // nobody waits for it any more
     ended_.push_back({{outgoing->token, Errc::peer_gone}, outgoing->link, outgoing->source});
   }
 }
@@ -315,8 +362,7 @@ void Core::sweep_closing() {
 
 void Core::poll(FabricEvents* events) {
   if (worker_ == nullptr) return;
-  for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {
-  }
+  for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) starved_sleep_ns_ = 0;
   sweep_failures();
   sweep_closing();
   sweep_requests();
@@ -334,7 +380,19 @@ void Core::poll(FabricEvents* events) {
 
 bool Core::arm() {
   if (worker_ == nullptr || !ended_.empty() || !notices_.empty() || !down_.empty()) return false;
-  return ucp_worker_arm(worker_) == UCS_OK;
+  if (ucp_worker_arm(worker_) != UCS_OK) return false;
+  if (timer_armed_) {
+    std::uint64_t expirations = 0;
+    while (::read(timer_fd_, &expirations, sizeof expirations) < 0 && errno == EINTR) {
+    }
+  }
+  itimerspec wake{};
+  if (unseen_ > 0) {
+    wake.it_value.tv_nsec = starved_sleep_ns_ = std::clamp(2 * starved_sleep_ns_, kStarvedSleepMinNs, kStarvedSleepMaxNs);
+  }
+  if (unseen_ > 0 || timer_armed_) ::timerfd_settime(timer_fd_, 0, &wake, nullptr);  // zero disarms
+  timer_armed_ = unseen_ > 0;
+  return true;
 }
 
 void Core::settle(int rounds) {
@@ -343,7 +401,7 @@ void Core::settle(int rounds) {
     }
     sweep_requests();
     if (requests_.empty() || ucp_worker_arm(worker_) != UCS_OK) continue;
-    pollfd descriptor{wait_fd_, POLLIN, 0};
+    pollfd descriptor{worker_fd_, POLLIN, 0};
     (void)::poll(&descriptor, 1, 1);
   }
 }

@@ -43,6 +43,7 @@ struct RegionState {
   ucp_mem_h handle = nullptr;
   MemoryView memory;
   std::uint64_t id = 0;
+  std::string remote_key;     // packed, where neighbours on this machine can map it
   bool allocated = false;     // by UCX; then large puts land in it without a copy
   bool retired = false;       // its Region is gone
   std::size_t puts_named = 0; // puts from it whose Ended has not been handed out
@@ -56,6 +57,22 @@ struct Endpoint {
   std::uint64_t nonce = 0;
   bool tells_failures = false;  // peer error mode
   bool failed = false;
+};
+
+// A region of a peer on the same machine, mapped into this process: puts are plain copies.
+class Mapped {
+ public:
+  // Null where it cannot be mapped.
+  static std::unique_ptr<Mapped> make(ucp_ep_h endpoint, const std::string& remote_key, std::uint64_t address);
+  ~Mapped() { ucp_rkey_destroy(key_); }
+  Mapped(const Mapped&) = delete;
+  Mapped& operator=(const Mapped&) = delete;
+  std::byte* data() const { return data_; }
+
+ private:
+  Mapped(ucp_rkey_h key, std::byte* data) : key_(key), data_(data) {}
+  ucp_rkey_h key_;
+  std::byte* data_;
 };
 
 struct LinkState {
@@ -78,7 +95,8 @@ class Core {
   Result<std::shared_ptr<LinkState>> connect(std::string_view address);
   void forget(const std::shared_ptr<LinkState>& link);
 
-  Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source, std::uint64_t region);
+  Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source, std::uint64_t region,
+           std::byte* mapped);
   Errc notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice);
 
   void poll(FabricEvents* events);
@@ -88,6 +106,10 @@ class Core {
 
   bool open() const { return worker_ != nullptr; }
   std::uint64_t nonce() const { return nonce_; }
+  RegionKey key(const RegionState& region) const {
+    return {nonce_, region.id, reinterpret_cast<std::uintptr_t>(region.memory.data), region.memory.size,
+            region.remote_key};
+  }
   const UcxOptions& options() const { return options_; }
   const Traffic& traffic() const { return traffic_; }
   std::string address() const;
@@ -100,6 +122,8 @@ class Core {
     std::shared_ptr<LinkState> link;  // null for the backend's own messages
     std::shared_ptr<RegionState> source;
     Kind kind = Kind::notice;
+    bool is_put() const { return kind == Kind::put || kind == Kind::landed; }
+    bool unseen = false;    // counted in unseen_
     bool given_up = false;  // its Ended has been handed out though UCX never ended it
     std::uint64_t token = 0;
     std::size_t header_size = 0;
@@ -136,11 +160,14 @@ class Core {
 
   ucs_status_t receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data, std::size_t size,
                            const ucp_am_recv_param_t& param);
+  ucs_status_t receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
+                              const ucp_am_recv_param_t& param);
   ucs_status_t refuse(const UcxWire& wire, const ucp_am_recv_param_t& param);
   void received(Incoming& incoming, ucs_status_t status);
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
 
   Outgoing* prepare(UcxWire wire, std::span<const std::byte> notice);
+  Result<> make_wait_fd();
   Errc send(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size);
   void send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_t value);
   void sent(Outgoing* outgoing, Errc status);
@@ -159,7 +186,11 @@ class Core {
   UcxOptions options_;
   std::shared_ptr<Context> context_;
   ucp_worker_h worker_ = nullptr;
-  int wait_fd_ = -1;
+  int worker_fd_ = -1;  // UCX's, owned by the worker
+  int timer_fd_ = -1;
+  bool timer_armed_ = false;
+  long starved_sleep_ns_ = 0;
+  int wait_fd_ = -1;  // an epoll over both
   std::uint64_t nonce_ = 0;
   std::uint64_t machine_ = 0;
   bool shared_memory_ = false;
@@ -178,6 +209,7 @@ class Core {
   std::vector<Outgoing*> spare_;
   std::unordered_map<Incoming*, std::unique_ptr<Incoming>> incoming_;
 
+  std::size_t unseen_ = 0;  // messages that UCX still holds on endpoints over shared memory
   std::vector<EndedPut> ended_;
   std::vector<Notice> notices_;
   std::vector<std::uint32_t> down_;

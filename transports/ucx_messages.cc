@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/check.h"
 #include "transports/ucx_core.h"
@@ -28,6 +29,7 @@ void Core::recycle(Outgoing* outgoing) {
   outgoing->link.reset();
   outgoing->source.reset();
   outgoing->given_up = false;
+  if (std::exchange(outgoing->unseen, false)) --unseen_;
   spare_.push_back(outgoing);
 }
 
@@ -46,7 +48,12 @@ Errc Core::send(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::si
     const ucs_status_t status = UCS_PTR_STATUS(request);
     return status == UCS_ERR_NO_RESOURCE || status == UCS_ERR_NO_MEMORY ? Errc::would_block : Errc::peer_gone;
   }
-  if (request == nullptr) sent(outgoing, Errc::ok);  // and the callback will not come
+  if (request == nullptr) {
+    sent(outgoing, Errc::ok);  // and the callback will not come
+  } else if (outgoing->link && !outgoing->link->endpoint->tells_failures) {
+    outgoing->unseen = true;
+    ++unseen_;
+  }
   return Errc::ok;
 }
 
@@ -60,11 +67,11 @@ void Core::send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_
 }
 
 Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
-               std::uint64_t region) {
+               std::uint64_t region, std::byte* mapped) {
   if (link->down || worker_ == nullptr) return Errc::peer_gone;
   if (link->puts >= options_.puts_in_flight_max) return Errc::would_block;
   UcxWire wire;
-  wire.kind = Kind::put;
+  wire.kind = mapped != nullptr && put.size > 0 ? Kind::landed : Kind::put;
   wire.to = link->endpoint->nonce;
   wire.region = region;
   wire.offset = put.target_offset;
@@ -76,7 +83,14 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std
   ++link->puts;
   if (source) ++source->puts_named;
   const void* data = put.size > 0 ? source->memory.data + put.source_offset : nullptr;
-  if (const Errc status = send(outgoing, link->endpoint->handle, data, put.size); status != Errc::ok) {
+  std::size_t size = put.size;
+  if (wire.kind == Kind::landed) {
+    // UCX's queues between processes publish a message only after the writes before it.
+    std::memcpy(mapped + put.target_offset, data, put.size);
+    data = nullptr;
+    size = 0;
+  }
+  if (const Errc status = send(outgoing, link->endpoint->handle, data, size); status != Errc::ok) {
     --link->puts;
     if (source) --source->puts_named;
     recycle(outgoing);
@@ -116,7 +130,7 @@ void Core::on_sent(void* request, ucs_status_t status, void* user_data) {
 }
 
 void Core::sent(Outgoing* outgoing, Errc status) {
-  if (outgoing->kind == Kind::put && !outgoing->given_up)
+  if (outgoing->is_put() && !outgoing->given_up)
     ended_.push_back({{outgoing->token, status}, outgoing->link, outgoing->source});
   if (outgoing->kind == Kind::notice) --outgoing->link->notices;
   recycle(outgoing);
@@ -157,6 +171,7 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
     if (wire.to != core.nonce_) return core.refuse(wire, *param);
     switch (wire.kind) {
       case Kind::put: return core.receive_put(wire, notice, data, size, *param);
+      case Kind::landed: return core.receive_landed(wire, notice, *param);
       case Kind::notice: core.deliver(notice, 0); return UCS_OK;
       case Kind::hello:
         if (wire.region == 1 && (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
@@ -228,6 +243,16 @@ ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> n
     received(*incoming, UCS_OK);
   }
   return UCS_INPROGRESS;  // UCX owns the descriptor since it was handed to ucp_am_recv_data_nbx
+}
+
+ucs_status_t Core::receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
+                                  const ucp_am_recv_param_t& param) {
+  const auto found = regions_.find(wire.region);
+  if (found == regions_.end() || wire.offset > found->second->memory.size ||
+      wire.size > found->second->memory.size - wire.offset)
+    return refuse(wire, param);
+  deliver(notice, wire.size);
+  return UCS_OK;
 }
 
 void Core::on_received(void* request, ucs_status_t status, std::size_t, void* user_data) {

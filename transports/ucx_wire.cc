@@ -53,6 +53,11 @@ std::string pack(const RegionKey& key) {
   Writer writer;
   writer.put(key.nonce);
   writer.put(key.region);
+  writer.put(key.address);
+  writer.put(key.size);
+  writer.text(key.remote_key);
+  const std::uint64_t checksum = XXH3_64bits(writer.view().data(), writer.view().size());
+  writer.put(checksum);
   return to_string(writer);
 }
 
@@ -61,7 +66,13 @@ std::optional<RegionKey> unpack_region_key(std::string_view bytes) {
   RegionKey key;
   key.nonce = reader.get<std::uint64_t>();
   key.region = reader.get<std::uint64_t>();
-  if (!reader.ok() || reader.left() != 0) return std::nullopt;
+  key.address = reader.get<std::uint64_t>();
+  key.size = reader.get<std::uint64_t>();
+  key.remote_key = reader.text();
+  const auto checksum = reader.get<std::uint64_t>();
+  // UCX believes every byte of its own key as well.
+  if (!reader.ok() || reader.left() != 0 || checksum != XXH3_64bits(bytes.data(), bytes.size() - sizeof checksum))
+    return std::nullopt;
   return key;
 }
 

@@ -26,6 +26,7 @@ enum class Kind : std::uint16_t {
   hello = 3,    // the sender has connected; `region` is 1 if it cannot see the receiver go (shared memory)
   refused = 4,  // a put named memory that the sender does not have: the link is broken
   bye = 5,      // the sender is being destroyed
+  landed = 6,   // the sender has written `size` bytes into the region itself (shared memory), and a notice
 };
 
 struct UcxWire {
@@ -54,6 +55,9 @@ Result<Address> unpack(std::string_view bytes);
 struct RegionKey {
   std::uint64_t nonce = 0;
   std::uint64_t region = 0;
+  std::uint64_t address = 0;  // where and how large the region is, so that nobody else can say otherwise
+  std::uint64_t size = 0;
+  std::string remote_key;  // UCX's own, for peers that can map the region; may be empty
 };
 
 std::string pack(const RegionKey& key);

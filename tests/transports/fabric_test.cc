@@ -241,6 +241,12 @@ TEST_P(FabricPromise, TheKeyOfAPreviousLifeIsRefused) {
   EXPECT_EQ(refused.error().code, Errc::corrupt);
   EXPECT_EQ(link->open({"", 0, 100}).error().code, Errc::corrupt);
   EXPECT_EQ(link->open({std::string(200, 'x'), 0, 100}).error().code, Errc::corrupt);
+  RemoteRegion larger = region->remote();
+  larger.size += 1;
+  EXPECT_EQ(link->open(larger).error().code, Errc::corrupt) << "a key does not fit a size that it was not made for";
+  RemoteRegion bent = region->remote();
+  bent.key[bent.key.size() / 2] ^= 1;
+  EXPECT_EQ(link->open(bent).error().code, Errc::corrupt);
   EXPECT_TRUE(link->open(region->remote()));
 }
 

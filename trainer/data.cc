@@ -1,8 +1,8 @@
 #include "trainer/data.h"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/core.h>
 #include <limits>
 #include <map>
 
@@ -13,8 +13,7 @@ namespace gossamer {
 namespace {
 
 Result<RawDataset> read_files(const DataOptions& o, bool test) {
-  if (o.format == "idx")
-    return read_idx(test ? o.test_images : o.images, test ? o.test_labels : o.labels, o);
+  if (o.format == "idx") return read_idx(test ? o.test_images : o.images, test ? o.test_labels : o.labels, o);
   const std::string& file = test ? o.test_file : o.file;
   return o.format == "csv" ? read_csv(file, o) : read_libsvm(file, o);
 }
@@ -33,13 +32,15 @@ Result<> finish(RawDataset& train, RawDataset* test, bool regression) {
   }
   if (regression) return {};
   if (classes.size() < 2)
-    return fail(Errc::corrupt, fmt::format("{}: every label is {}; a classification set needs two classes or more",
-                                           train.data.name, classes.begin()->first));
+    return fail(Errc::corrupt,
+                fmt::format("{}: every label is {}; a classification set needs two classes or more",
+                            train.data.name, classes.begin()->first));
   constexpr std::size_t kClassesMax = 65536;
   if (classes.size() > kClassesMax)
-    return fail(Errc::corrupt, fmt::format("{}: {} different labels; if they are values to predict and not classes, set "
-                                           "regression: true",
-                                           train.data.name, classes.size()));
+    return fail(Errc::corrupt,
+                fmt::format("{}: {} different labels; if they are values to predict and not classes, set "
+                            "regression: true",
+                            train.data.name, classes.size()));
   std::int32_t next = 0;
   std::vector<double> values;
   for (auto& [value, index] : classes) {
@@ -81,7 +82,9 @@ Dataset subset(const Dataset& all, const std::vector<std::uint32_t>& rows) {
   return part;
 }
 
-Failure invalid(std::string message) { return fail(Errc::invalid_argument, std::move(message)); }
+Failure invalid(std::string message) {
+  return fail(Errc::invalid_argument, std::move(message));
+}
 
 }  // namespace
 
@@ -102,20 +105,25 @@ Result<> validate(const DataOptions& o) {
   if (idx && (o.images.empty() || o.labels.empty()))
     return invalid("data format idx needs two files: images and labels");
   if (idx && (!o.file.empty() || !o.test_file.empty()))
-    return invalid("data format idx reads images and labels (test_images and test_labels), not file or test_file");
+    return invalid(
+        "data format idx reads images and labels (test_images and test_labels), not file or test_file");
   if (!idx && o.file.empty()) return invalid(fmt::format("data format {} needs a file", o.format));
   if (!idx && !(o.images + o.labels + o.test_images + o.test_labels).empty())
-    return invalid(fmt::format("data format {} reads file (and test_file); images and labels belong to idx", o.format));
+    return invalid(
+        fmt::format("data format {} reads file (and test_file); images and labels belong to idx", o.format));
   if (o.test_images.empty() != o.test_labels.empty())
     return invalid("test_images and test_labels go together; one of them is missing");
   if (!(o.test_fraction > 0 && o.test_fraction < 1))
-    return invalid(fmt::format("test_fraction is {}; it must be between 0 and 1 (0.2, say)", o.test_fraction));
+    return invalid(
+        fmt::format("test_fraction is {}; it must be between 0 and 1 (0.2, say)", o.test_fraction));
   if (!std::isfinite(o.scale) || o.scale == 0)
     return invalid(fmt::format("scale is {}; it must be a finite number other than 0", o.scale));
   if (o.label_column != "first" && o.label_column != "last")
     return invalid(fmt::format("label_column '{}' is not known; known are first, last", o.label_column));
-  if (o.separator != "tab" && (o.separator.size() != 1 || o.separator.find_first_of("+-.0123456789eE\r\n") == 0))
-    return invalid(fmt::format("separator '{}' must be one character that is no part of a number, or 'tab'", o.separator));
+  if (o.separator != "tab" &&
+      (o.separator.size() != 1 || o.separator.find_first_of("+-.0123456789eE\r\n") == 0))
+    return invalid(fmt::format("separator '{}' must be one character that is no part of a number, or 'tab'",
+                               o.separator));
   if (o.features > std::numeric_limits<std::uint32_t>::max()) return invalid("features must be below 2^32");
   return {};
 }
@@ -133,9 +141,10 @@ Result<Split> load_data(const DataOptions& options, std::uint64_t seed) {
   if (options.format == "libsvm")
     train.data.features = test.data.features = std::max(train.data.features, test.data.features);
   if (train.data.features != test.data.features)
-    return fail(Errc::corrupt, fmt::format("{} has {} features and {} has {}; the test set must have those of the "
-                                           "training set",
-                                           train.data.name, train.data.features, test.data.name, test.data.features));
+    return fail(Errc::corrupt,
+                fmt::format("{} has {} features and {} has {}; the test set must have those of the "
+                            "training set",
+                            train.data.name, train.data.features, test.data.name, test.data.features));
   GOSSAMER_TRY(finish(train, &test, options.regression));
   return Split{std::make_shared<const Dataset>(std::move(train.data)),
                std::make_shared<const Dataset>(std::move(test.data))};
@@ -146,7 +155,8 @@ Result<Split> split(const Dataset& all, double test_fraction, std::uint64_t seed
     return invalid(fmt::format("test_fraction is {}; it must be between 0 and 1 (0.2, say)", test_fraction));
   std::vector<std::vector<std::uint32_t>> by_class(std::max<std::size_t>(all.classes, 1));
   for (std::size_t i = 0; i < all.samples; ++i)
-    by_class[all.classes == 0 ? 0 : static_cast<std::size_t>(all.labels[i])].push_back(static_cast<std::uint32_t>(i));
+    by_class[all.classes == 0 ? 0 : static_cast<std::size_t>(all.labels[i])].push_back(
+        static_cast<std::uint32_t>(i));
   std::vector<std::uint32_t> train, test;
   for (std::size_t c = 0; c < by_class.size(); ++c) {
     auto& rows = by_class[c];
@@ -158,14 +168,16 @@ Result<Split> split(const Dataset& all, double test_fraction, std::uint64_t seed
     train.insert(train.end(), rows.begin() + static_cast<std::ptrdiff_t>(off), rows.end());
   }
   if (train.empty() || test.empty())
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: {} samples cannot be split into a training and a test set by test_fraction {}; name "
-                            "test files, or use more samples",
-                            all.name, all.samples, test_fraction));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("{}: {} samples cannot be split into a training and a test set by test_fraction {}; name "
+                    "test files, or use more samples",
+                    all.name, all.samples, test_fraction));
   Random order(seed, Purpose::split, 1);
   order.shuffle(train);
   order.shuffle(test);
-  return Split{std::make_shared<const Dataset>(subset(all, train)), std::make_shared<const Dataset>(subset(all, test))};
+  return Split{std::make_shared<const Dataset>(subset(all, train)),
+               std::make_shared<const Dataset>(subset(all, test))};
 }
 
 }  // namespace gossamer

@@ -33,9 +33,9 @@ struct Dataset {
   std::vector<std::uint32_t> column;
   std::vector<float> value;
 
-  std::vector<std::int32_t> labels;   // 0 .. classes-1; empty for regression
-  std::vector<double> label_values;   // what the file calls class c, ascending (-1 and +1, say)
-  std::vector<float> targets;         // regression; empty for classes
+  std::vector<std::int32_t> labels;  // 0 .. classes-1; empty for regression
+  std::vector<double> label_values;  // what the file calls class c, ascending (-1 and +1, say)
+  std::vector<float> targets;        // regression; empty for classes
 
   bool sparse() const { return !row_begin.empty(); }
 
@@ -54,7 +54,7 @@ struct DataOptions {
   std::string test_images, test_labels;
   double test_fraction = 0.2;  // in (0, 1)
 
-  double scale = 1;  // every feature is multiplied by it (1/16 = 0.0625 for digits, 1/255 for MNIST)
+  double scale = 1;         // every feature is multiplied by it (1/16 = 0.0625 for digits, 1/255 for MNIST)
   bool regression = false;  // labels are numbers to predict, not classes
 
   std::string label_column = "last";  // csv: first | last
@@ -82,10 +82,10 @@ Result<Split> split(const Dataset& all, double test_fraction, std::uint64_t seed
 
 // How the training samples are divided among the peers (trainer/partition.h).
 struct PartitionOptions {
-  std::string scheme = "iid";  // iid | by-label | dirichlet
-  double alpha = 0.5;          // dirichlet: concentration; large is near iid, small is skewed
-  std::size_t shards = 2;      // by-label: pieces of the label-sorted set that each peer gets
-  std::size_t samples_min = 1; // what every peer gets at least
+  std::string scheme = "iid";   // iid | by-label | dirichlet
+  double alpha = 0.5;           // dirichlet: concentration; large is near iid, small is skewed
+  std::size_t shards = 2;       // by-label: pieces of the label-sorted set that each peer gets
+  std::size_t samples_min = 1;  // what every peer gets at least
 };
 
 }  // namespace gossamer

@@ -1,15 +1,15 @@
 #include "trainer/data_files.h"
 
+#include <fmt/core.h>
+#include <zlib.h>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstring>
-#include <fmt/core.h>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string_view>
-#include <zlib.h>
 
 namespace gossamer {
 namespace {
@@ -28,29 +28,41 @@ struct IdxType {
 
 std::optional<IdxType> idx_type(unsigned char code) {
   switch (code) {
-    case 0x08: return IdxType{1, true};   // unsigned byte
-    case 0x09: return IdxType{1, true};   // signed byte
-    case 0x0b: return IdxType{2, true};   // short
-    case 0x0c: return IdxType{4, true};   // int
-    case 0x0d: return IdxType{4, false};  // float
-    case 0x0e: return IdxType{8, false};  // double
-    default: return std::nullopt;
+    case 0x08:
+      return IdxType{1, true};  // unsigned byte
+    case 0x09:
+      return IdxType{1, true};  // signed byte
+    case 0x0b:
+      return IdxType{2, true};  // short
+    case 0x0c:
+      return IdxType{4, true};  // int
+    case 0x0d:
+      return IdxType{4, false};  // float
+    case 0x0e:
+      return IdxType{8, false};  // double
+    default:
+      return std::nullopt;
   }
 }
 
 template <class T>
 T big_endian(const char* from) {
   T value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) value = static_cast<T>((value << 8) | static_cast<unsigned char>(from[i]));
+  for (std::size_t i = 0; i < sizeof(T); ++i)
+    value = static_cast<T>((value << 8) | static_cast<unsigned char>(from[i]));
   return value;
 }
 
 double idx_value(unsigned char code, const char* from) {
   switch (code) {
-    case 0x08: return static_cast<unsigned char>(*from);
-    case 0x09: return static_cast<signed char>(*from);
-    case 0x0b: return static_cast<std::int16_t>(big_endian<std::uint16_t>(from));
-    case 0x0c: return static_cast<std::int32_t>(big_endian<std::uint32_t>(from));
+    case 0x08:
+      return static_cast<unsigned char>(*from);
+    case 0x09:
+      return static_cast<signed char>(*from);
+    case 0x0b:
+      return static_cast<std::int16_t>(big_endian<std::uint16_t>(from));
+    case 0x0c:
+      return static_cast<std::int32_t>(big_endian<std::uint32_t>(from));
     case 0x0d: {
       const auto bits = big_endian<std::uint32_t>(from);
       float value;
@@ -83,22 +95,25 @@ Result<Idx> read_idx_file(const std::string& path) {
   GOSSAMER_TRY_ASSIGN(idx.bytes, read_whole_file(path));
   const std::string& b = idx.bytes;
   if (b.size() < 4)
-    return corrupt(path, "the file has {} bytes, too few for an IDX header; it is incomplete, fetch it again", b.size());
+    return corrupt(path, "the file has {} bytes, too few for an IDX header; it is incomplete, fetch it again",
+                   b.size());
   idx.code = static_cast<unsigned char>(b[2]);
   const auto type = idx_type(idx.code);
   if (b[0] != 0 || b[1] != 0 || !type)
-    return corrupt(path,
-                   "the magic number is {:02x} {:02x} {:02x} {:02x}; an IDX file starts with 00 00, a type of 08, 09 "
-                   "or 0b to 0e, and the number of dimensions: this is another format",
-                   static_cast<unsigned char>(b[0]), static_cast<unsigned char>(b[1]), idx.code,
-                   static_cast<unsigned char>(b[3]));
+    return corrupt(
+        path,
+        "the magic number is {:02x} {:02x} {:02x} {:02x}; an IDX file starts with 00 00, a type of 08, 09 "
+        "or 0b to 0e, and the number of dimensions: this is another format",
+        static_cast<unsigned char>(b[0]), static_cast<unsigned char>(b[1]), idx.code,
+        static_cast<unsigned char>(b[3]));
   idx.type = *type;
   const std::size_t dimensions = static_cast<unsigned char>(b[3]);
-  if (dimensions == 0) return corrupt(path, "the header names no dimensions; an IDX file of samples has at least one");
+  if (dimensions == 0)
+    return corrupt(path, "the header names no dimensions; an IDX file of samples has at least one");
   idx.start = 4 + 4 * dimensions;
   if (b.size() < idx.start)
-    return corrupt(path, "the file ends inside the header ({} of {} bytes); it is incomplete, fetch it again", b.size(),
-                   idx.start);
+    return corrupt(path, "the file ends inside the header ({} of {} bytes); it is incomplete, fetch it again",
+                   b.size(), idx.start);
   const std::size_t held = (b.size() - idx.start) / idx.type.size;
   idx.count = big_endian<std::uint32_t>(b.data() + 4);
   if (idx.count == 0) return corrupt(path, "the header promises 0 samples; there is nothing to learn from");
@@ -111,10 +126,12 @@ Result<Idx> read_idx_file(const std::string& path) {
                        : idx.per_item * extent;
   }
   if (held != idx.count * idx.per_item || held * idx.type.size != b.size() - idx.start)
-    return corrupt(path, "the header promises {} values ({} items of {}), {} bytes; after it the file has {} bytes; it is {}",
-                   idx.count * idx.per_item, idx.count, idx.per_item, idx.count * idx.per_item * idx.type.size,
-                   b.size() - idx.start,
-                   held < idx.count * idx.per_item ? "incomplete, fetch it again" : "not the file its header describes");
+    return corrupt(
+        path,
+        "the header promises {} values ({} items of {}), {} bytes; after it the file has {} bytes; it is {}",
+        idx.count * idx.per_item, idx.count, idx.per_item, idx.count * idx.per_item * idx.type.size,
+        b.size() - idx.start,
+        held < idx.count * idx.per_item ? "incomplete, fetch it again" : "not the file its header describes");
   return idx;
 }
 
@@ -144,7 +161,9 @@ std::string quoted(std::string_view s) {
 }
 
 // A class label is a whole number that an int64 holds.
-bool whole(double label) { return std::trunc(label) == label && std::fabs(label) <= 0x1p53; }
+bool whole(double label) {
+  return std::trunc(label) == label && std::fabs(label) <= 0x1p53;
+}
 
 // Lines without their ends, numbered from 1.
 class Lines {
@@ -185,13 +204,15 @@ Result<std::string> read_whole_file(const std::string& path) {
     if (code == Z_OK || code == Z_STREAM_END) return std::nullopt;
     if (code == Z_ERRNO) return Error{Errc::io, fmt::format("{}: {}", path, std::strerror(errno))};
     if (code == Z_BUF_ERROR)
-      return Error{Errc::corrupt,
-                   fmt::format("{}: the gzip stream ends early, after {} bytes of data; the file is incomplete, fetch "
-                               "it again",
-                               path, bytes.size())};
-    return Error{Errc::corrupt, fmt::format("{}: gzip error after {} bytes of data: {}; the file is damaged, fetch it "
-                                            "again",
-                                            path, bytes.size(), text)};
+      return Error{
+          Errc::corrupt,
+          fmt::format("{}: the gzip stream ends early, after {} bytes of data; the file is incomplete, fetch "
+                      "it again",
+                      path, bytes.size())};
+    return Error{Errc::corrupt,
+                 fmt::format("{}: gzip error after {} bytes of data: {}; the file is damaged, fetch it "
+                             "again",
+                             path, bytes.size(), text)};
   };
   constexpr std::size_t kChunk = 1 << 20;
   for (;;) {
@@ -209,18 +230,22 @@ Result<std::string> read_whole_file(const std::string& path) {
   return bytes;
 }
 
-Result<RawDataset> read_idx(const std::string& images, const std::string& labels, const DataOptions& options) {
+Result<RawDataset> read_idx(const std::string& images, const std::string& labels,
+                            const DataOptions& options) {
   GOSSAMER_TRY_ASSIGN(const Idx x, read_idx_file(images));
   GOSSAMER_TRY_ASSIGN(const Idx y, read_idx_file(labels));
   if (y.per_item != 1)
-    return corrupt(labels, "{} values per item; labels have one. Are the images and labels files exchanged?", y.per_item);
+    return corrupt(labels, "{} values per item; labels have one. Are the images and labels files exchanged?",
+                   y.per_item);
   if (!y.type.whole && !options.regression)
-    return corrupt(labels, "the labels are of type {:02x} (floating point); classes are whole numbers. Set regression: "
-                           "true if they are values to predict",
-                   y.code);
+    return corrupt(
+        labels,
+        "the labels are of type {:02x} (floating point); classes are whole numbers. Set regression: "
+        "true if they are values to predict",
+        y.code);
   if (x.count != y.count)
-    return corrupt(labels, "{} labels for the {} samples of {}; the two files do not belong together", y.count, x.count,
-                   images);
+    return corrupt(labels, "{} labels for the {} samples of {}; the two files do not belong together",
+                   y.count, x.count, images);
   RawDataset raw;
   raw.data.name = images;
   raw.data.samples = x.count;
@@ -229,7 +254,8 @@ Result<RawDataset> read_idx(const std::string& images, const std::string& labels
   for (std::size_t i = 0; i < raw.data.x.size(); ++i) {
     const double value = x.at(i);
     if (!std::isfinite(value))
-      return corrupt(images, "value {} of sample {} is not a finite number", i % x.per_item + 1, i / x.per_item + 1);
+      return corrupt(images, "value {} of sample {} is not a finite number", i % x.per_item + 1,
+                     i / x.per_item + 1);
     raw.data.x[i] = static_cast<float>(value * options.scale);
   }
   raw.labels.resize(y.count);
@@ -259,8 +285,8 @@ Result<RawDataset> read_csv(const std::string& path, const DataOptions& options)
       const std::string_view cell = trimmed(rest.substr(0, end));
       const auto value = number(cell);
       if (!value)
-        return corrupt(path, "line {}, column {}: {} is not a finite number{}", lines.number(), cells.size() + 1,
-                       quoted(cell),
+        return corrupt(path, "line {}, column {}: {} is not a finite number{}", lines.number(),
+                       cells.size() + 1, quoted(cell),
                        raw.data.samples == 0 && lines.number() == 1 && !options.header
                            ? "; if this line names the columns, set header: true"
                            : "");
@@ -272,18 +298,22 @@ Result<RawDataset> read_csv(const std::string& path, const DataOptions& options)
       columns = cells.size();
       columns_line = lines.number();
       if (columns < 2)
-        return corrupt(path, "line {} has one column; a sample is at least one feature and a label. Is the separator "
-                             "really {}?",
-                       lines.number(), quoted(options.separator));
+        return corrupt(
+            path,
+            "line {} has one column; a sample is at least one feature and a label. Is the separator "
+            "really {}?",
+            lines.number(), quoted(options.separator));
     }
     if (cells.size() != columns)
-      return corrupt(path, "line {} has {} columns, line {} has {}; every line must have the same number", lines.number(),
-                     cells.size(), columns_line, columns);
+      return corrupt(path, "line {} has {} columns, line {} has {}; every line must have the same number",
+                     lines.number(), cells.size(), columns_line, columns);
     const std::size_t label_at = label_first ? 0 : columns - 1;
     if (!options.regression && !whole(cells[label_at]))
-      return corrupt(path, "line {}, column {}: the label {} is not a whole number; set regression: true if it is a "
-                           "value to predict, or check label_column",
-                     lines.number(), label_at + 1, cells[label_at]);
+      return corrupt(
+          path,
+          "line {}, column {}: the label {} is not a whole number; set regression: true if it is a "
+          "value to predict, or check label_column",
+          lines.number(), label_at + 1, cells[label_at]);
     for (std::size_t i = 0; i < columns; ++i)
       if (i != label_at) raw.data.x.push_back(static_cast<float>(cells[i] * options.scale));
     raw.labels.push_back(cells[label_at]);
@@ -313,11 +343,14 @@ Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& optio
     const std::string_view label_text = word();
     const auto label = number(label_text);
     if (!label)
-      return corrupt(path, "line {}: the label {} is not a finite number; a line is 'label index:value index:value ...'",
-                     lines.number(), quoted(label_text));
+      return corrupt(
+          path, "line {}: the label {} is not a finite number; a line is 'label index:value index:value ...'",
+          lines.number(), quoted(label_text));
     if (!options.regression && !whole(*label))
-      return corrupt(path, "line {}: the label {} is not a whole number; set regression: true if it is a value to predict",
-                     lines.number(), *label);
+      return corrupt(
+          path,
+          "line {}: the label {} is not a whole number; set regression: true if it is a value to predict",
+          lines.number(), *label);
     std::size_t last = 0;
     while (!rest.empty()) {
       const std::string_view pair = word();
@@ -327,14 +360,17 @@ Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& optio
       const auto [stop, error] = std::from_chars(pair.data(), end, index);
       const auto value = colon == std::string_view::npos ? std::nullopt : number(pair.substr(colon + 1));
       if (error != std::errc() || stop != end || !value)
-        return corrupt(path, "line {}: {} is not 'index:value' with a whole index and a finite value", lines.number(),
-                       quoted(pair));
+        return corrupt(path, "line {}: {} is not 'index:value' with a whole index and a finite value",
+                       lines.number(), quoted(pair));
       if (index <= last)
-        return corrupt(path, "line {}: index {} follows index {}; indices start at 1 and ascend within a line. Sort the "
-                             "line's entries",
-                       lines.number(), index, last);
+        return corrupt(
+            path,
+            "line {}: index {} follows index {}; indices start at 1 and ascend within a line. Sort the "
+            "line's entries",
+            lines.number(), index, last);
       if (options.features != 0 && index > options.features)
-        return corrupt(path, "line {}: index {} is larger than features ({}); raise data.features, or leave it out",
+        return corrupt(path,
+                       "line {}: index {} is larger than features ({}); raise data.features, or leave it out",
                        lines.number(), index, options.features);
       last = index;
       raw.data.column.push_back(index - 1);
@@ -347,7 +383,8 @@ Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& optio
   }
   if (raw.data.samples == 0) return corrupt(path, "no line holds a sample");
   raw.data.features = options.features != 0 ? options.features : largest;
-  if (raw.data.features == 0) return corrupt(path, "no line has a feature; a line is 'label index:value index:value ...'");
+  if (raw.data.features == 0)
+    return corrupt(path, "no line has a feature; a line is 'label index:value index:value ...'");
   return raw;
 }
 

@@ -72,8 +72,8 @@ class LinearModel final : public Task {
             to[train.column[e]] += slope * train.value[e];
         }
     } else {
-      multiply_add(outputs_, features_, rows, {scores_.data(), 1, outputs_}, input_.data(), features_, gradient.data(),
-                   features_);
+      multiply_add(outputs_, features_, rows, {scores_.data(), 1, outputs_}, input_.data(), features_,
+                   gradient.data(), features_);
     }
     if (sink != nullptr) {
       sink->ready(weights.size(), outputs_);
@@ -86,7 +86,8 @@ class LinearModel final : public Task {
     check_call(stream, model);
     const Dataset& test = *data_.test;
     const std::size_t count =
-        samples_max == 0 ? test.samples : static_cast<std::size_t>(std::min<std::uint64_t>(samples_max, test.samples));
+        samples_max == 0 ? test.samples
+                         : static_cast<std::size_t>(std::min<std::uint64_t>(samples_max, test.samples));
     prepare(model);
     BatchLoss total;
     for (std::size_t begin = 0; begin < count; begin += kEvaluationRows) {
@@ -99,8 +100,10 @@ class LinearModel final : public Task {
       total.right += part.right;
     }
     const double n = static_cast<double>(count);
-    return {total.loss / n,
-            test.classes == 0 ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(total.right) / n, count};
+    return {
+        total.loss / n,
+        test.classes == 0 ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(total.right) / n,
+        count};
   }
 
  private:
@@ -109,7 +112,9 @@ class LinearModel final : public Task {
     GOSSAMER_CHECK(model.size() == layout_.size(), "the model has the size of the layout");
   }
 
-  void prepare(std::span<const float> model) { transpose(outputs_, features_, model.data(), transposed_.data()); }
+  void prepare(std::span<const float> model) {
+    transpose(outputs_, features_, model.data(), transposed_.data());
+  }
 
   // The scores of the samples in rows_; in the dense case input_ holds their features afterwards.  Dense and
   // sparse add up in the same order, so that they give the same bits.
@@ -157,6 +162,8 @@ class LinearModel final : public Task {
 
 }  // namespace
 
-std::unique_ptr<Task> make_linear_model(TaskParts parts) { return std::make_unique<LinearModel>(std::move(parts)); }
+std::unique_ptr<Task> make_linear_model(TaskParts parts) {
+  return std::make_unique<LinearModel>(std::move(parts));
+}
 
 }  // namespace gossamer

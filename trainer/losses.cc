@@ -33,7 +33,8 @@ BatchLoss softmax_loss(std::size_t rows, std::size_t classes, const float* score
   return total;
 }
 
-BatchLoss logistic_loss(std::size_t rows, const float* scores, const std::int32_t* labels, float scale, float* slope) {
+BatchLoss logistic_loss(std::size_t rows, const float* scores, const std::int32_t* labels, float scale,
+                        float* slope) {
   BatchLoss total;
   for (std::size_t r = 0; r < rows; ++r) {
     const double sign = labels[r] == 1 ? 1 : -1, margin = sign * static_cast<double>(scores[r]);
@@ -45,7 +46,8 @@ BatchLoss logistic_loss(std::size_t rows, const float* scores, const std::int32_
   return total;
 }
 
-BatchLoss squared_loss(std::size_t rows, const float* scores, const float* targets, float scale, float* slope) {
+BatchLoss squared_loss(std::size_t rows, const float* scores, const float* targets, float scale,
+                       float* slope) {
   BatchLoss total;
   for (std::size_t r = 0; r < rows; ++r) {
     const float off = scores[r] - targets[r];

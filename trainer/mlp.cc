@@ -1,7 +1,7 @@
 // Dense layers with ReLU between them and softmax cross-entropy at the end.
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/core.h>
 
 #include "base/check.h"
 #include "base/random.h"
@@ -37,7 +37,8 @@ class Mlp final : public Task {
       layout_.add(fmt::format("layers.{}.weight", l), {out, in});
       layout_.add(fmt::format("layers.{}.bias", l), {out});
       layers_.push_back({in, out, weight, weight + out * in, AlignedBuffer<float>(in * out),
-                         AlignedBuffer<float>(rows * out), AlignedBuffer<float>(batches_.batch_size() * out)});
+                         AlignedBuffer<float>(rows * out),
+                         AlignedBuffer<float>(batches_.batch_size() * out)});
     }
     input_ = AlignedBuffer<float>(rows * train.features);
     labels_.resize(rows);
@@ -57,7 +58,8 @@ class Mlp final : public Task {
       const Layer& layer = layers_[l];
       Random random(seed, Purpose::initial_model, l);
       const double deviation = std::sqrt(2.0 / static_cast<double>(layer.in));
-      for (float& w : model.subspan(layer.weight, layer.out * layer.in)) w = static_cast<float>(deviation * random.normal());
+      for (float& w : model.subspan(layer.weight, layer.out * layer.in))
+        w = static_cast<float>(deviation * random.normal());
     }
   }
 
@@ -88,13 +90,15 @@ class Mlp final : public Task {
     check_call(stream, model);
     const Dataset& test = *data_.test;
     const std::size_t count =
-        samples_max == 0 ? test.samples : static_cast<std::size_t>(std::min<std::uint64_t>(samples_max, test.samples));
+        samples_max == 0 ? test.samples
+                         : static_cast<std::size_t>(std::min<std::uint64_t>(samples_max, test.samples));
     prepare(model);
     BatchLoss total;
     for (std::size_t begin = 0; begin < count; begin += kEvaluationRows) {
       const std::size_t rows = std::min(kEvaluationRows, count - begin);
       for (std::size_t r = 0; r < rows; ++r) take(test, test_row(begin + r, count, test.samples), r);
-      const BatchLoss part = softmax_loss(rows, layers_.back().out, forward(model, rows), labels_.data(), 1, nullptr);
+      const BatchLoss part =
+          softmax_loss(rows, layers_.back().out, forward(model, rows), labels_.data(), 1, nullptr);
       total.loss += part.loss;
       total.right += part.right;
     }
@@ -131,9 +135,11 @@ class Mlp final : public Task {
       float* to = layer.output.data();
       const auto bias = model.subspan(layer.bias, layer.out);
       for (std::size_t r = 0; r < rows; ++r) std::copy(bias.begin(), bias.end(), to + r * layer.out);
-      multiply_add(rows, layer.out, layer.in, {from, layer.in, 1}, layer.transposed.data(), layer.out, to, layer.out);
+      multiply_add(rows, layer.out, layer.in, {from, layer.in, 1}, layer.transposed.data(), layer.out, to,
+                   layer.out);
       if (l + 1 < layers_.size())
-        for (std::size_t i = 0; i < rows * layer.out; ++i) to[i] = to[i] < 0 ? 0 : to[i];  // a NaN stays one, to be seen
+        for (std::size_t i = 0; i < rows * layer.out; ++i)
+          to[i] = to[i] < 0 ? 0 : to[i];  // a NaN stays one, to be seen
       from = to;
     }
     return from;
@@ -178,6 +184,8 @@ class Mlp final : public Task {
 
 }  // namespace
 
-std::unique_ptr<Task> make_mlp(TaskParts parts) { return std::make_unique<Mlp>(std::move(parts)); }
+std::unique_ptr<Task> make_mlp(TaskParts parts) {
+  return std::make_unique<Mlp>(std::move(parts));
+}
 
 }  // namespace gossamer

@@ -58,13 +58,14 @@ HWY_INLINE std::size_t strips(D d, const Product& p, std::size_t j) {
     std::size_t i = 0;
     for (; i + 4 <= p.rows; i += 4)
       tile<4, Vectors>(d, p.depth, left(i), p.b + j, p.b_row, p.c + i * p.c_row + j, p.c_row);
-    for (; i < p.rows; ++i) tile<1, Vectors>(d, p.depth, left(i), p.b + j, p.b_row, p.c + i * p.c_row + j, p.c_row);
+    for (; i < p.rows; ++i)
+      tile<1, Vectors>(d, p.depth, left(i), p.b + j, p.b_row, p.c + i * p.c_row + j, p.c_row);
   }
   return j;
 }
 
-void multiply_add_target(std::size_t rows, std::size_t columns, std::size_t depth, StridedMatrix a, const float* b,
-                         std::size_t b_row, float* c, std::size_t c_row) {
+void multiply_add_target(std::size_t rows, std::size_t columns, std::size_t depth, StridedMatrix a,
+                         const float* b, std::size_t b_row, float* c, std::size_t c_row) {
   const Product p{rows, columns, depth, a, b, b_row, c, c_row};
   const hn::ScalableTag<float> d;
   std::size_t j = strips<2>(d, p, 0);
@@ -93,7 +94,8 @@ void transpose(std::size_t rows, std::size_t columns, const float* from, float* 
   for (std::size_t i0 = 0; i0 < rows; i0 += kBlock)
     for (std::size_t j0 = 0; j0 < columns; j0 += kBlock)
       for (std::size_t i = i0; i < std::min(i0 + kBlock, rows); ++i)
-        for (std::size_t j = j0; j < std::min(j0 + kBlock, columns); ++j) to[j * rows + i] = from[i * columns + j];
+        for (std::size_t j = j0; j < std::min(j0 + kBlock, columns); ++j)
+          to[j * rows + i] = from[i * columns + j];
 }
 
 }  // namespace gossamer

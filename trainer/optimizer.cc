@@ -1,8 +1,8 @@
 #include "trainer/optimizer.h"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/core.h>
 #include <numbers>
 
 #include "base/check.h"
@@ -27,17 +27,21 @@ Result<std::uint64_t> load_head(Reader& reader, StateKind kind, std::size_t para
   if (!reader.ok()) return fail(Errc::corrupt, "optimizer state ends early; the checkpoint is incomplete");
   if (found != kind)
     return fail(Errc::invalid_argument,
-                "the checkpoint was written by another optimizer; set trainer.optimizer to that one, or start afresh");
+                "the checkpoint was written by another optimizer; set trainer.optimizer to that one, or "
+                "start afresh");
   if (count != parameters)
-    return fail(Errc::invalid_argument, fmt::format("the checkpoint's optimizer has {} parameters and the model {}; "
-                                                    "the run file describes another model",
-                                                    count, parameters));
+    return fail(Errc::invalid_argument,
+                fmt::format("the checkpoint's optimizer has {} parameters and the model {}; "
+                            "the run file describes another model",
+                            count, parameters));
   return steps;
 }
 
-void check_call(const Stream& stream, std::span<const float> gradient, std::span<float> model, std::size_t count) {
+void check_call(const Stream& stream, std::span<const float> gradient, std::span<float> model,
+                std::size_t count) {
   GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "this optimizer works on host memory");
-  GOSSAMER_CHECK(gradient.size() == count && model.size() == count, "gradient and model have the optimizer's size");
+  GOSSAMER_CHECK(gradient.size() == count && model.size() == count,
+                 "gradient and model have the optimizer's size");
 }
 
 // Momentum as in Sutskever et al. 2013 without the learning rate inside the buffer: v = mu v + g; x -= lr v.
@@ -83,8 +87,9 @@ class Sgd final : public Optimizer {
     AlignedBuffer<float> velocity(velocity_.size());
     reader.array(velocity.span());
     if (!reader.ok())
-      return fail(Errc::invalid_argument, "the checkpoint's momentum buffer does not fit: momentum was switched on or "
-                                          "off since it was written, or the file is incomplete");
+      return fail(Errc::invalid_argument,
+                  "the checkpoint's momentum buffer does not fit: momentum was switched on or "
+                  "off since it was written, or the file is incomplete");
     velocity_ = std::move(velocity);
     steps_ = steps;
     return {};
@@ -157,7 +162,8 @@ Failure out_of_range(std::string_view option, double value, std::string_view ran
 Result<> validate(const OptimizerOptions& o) {
   // Comparisons are written so that NaN fails them.
   if (o.name != "sgd" && o.name != "adamw")
-    return fail(Errc::invalid_argument, fmt::format("optimizer '{}' is not known; known are sgd, adamw", o.name));
+    return fail(Errc::invalid_argument,
+                fmt::format("optimizer '{}' is not known; known are sgd, adamw", o.name));
   if (!(o.learning_rate > 0) || std::isinf(o.learning_rate))
     return out_of_range("learning_rate", o.learning_rate, "finite and above 0");
   if (!(o.weight_decay >= 0) || std::isinf(o.weight_decay))
@@ -165,7 +171,8 @@ Result<> validate(const OptimizerOptions& o) {
   if (!(o.momentum >= 0 && o.momentum < 1)) return out_of_range("momentum", o.momentum, "in [0, 1)");
   if (o.name == "sgd") {
     if (o.nesterov && o.momentum == 0)
-      return fail(Errc::invalid_argument, "nesterov needs momentum; set momentum (0.9, say) or leave nesterov off");
+      return fail(Errc::invalid_argument,
+                  "nesterov needs momentum; set momentum (0.9, say) or leave nesterov off");
     return {};
   }
   if (o.momentum != 0 || o.nesterov)
@@ -188,15 +195,18 @@ Result<> validate(const ScheduleOptions& s) {
   if (!(s.final_fraction >= 0 && s.final_fraction <= 1))
     return out_of_range("final_fraction", s.final_fraction, "in [0, 1]");
   if (s.kind == "step" && s.milestones.empty())
-    return fail(Errc::invalid_argument, "schedule 'step' needs milestones: the epochs at which the rate falls");
+    return fail(Errc::invalid_argument,
+                "schedule 'step' needs milestones: the epochs at which the rate falls");
   for (std::size_t i = 0; i < s.milestones.size(); ++i)
     if (!(s.milestones[i] > (i == 0 ? 0 : s.milestones[i - 1])))
-      return fail(Errc::invalid_argument,
-                  fmt::format("milestone {} is {}; milestones must be above 0 and ascend", i + 1, s.milestones[i]));
+      return fail(
+          Errc::invalid_argument,
+          fmt::format("milestone {} is {}; milestones must be above 0 and ascend", i + 1, s.milestones[i]));
   return {};
 }
 
-Result<std::unique_ptr<Optimizer>> make_optimizer(const OptimizerOptions& options, std::size_t parameter_count) {
+Result<std::unique_ptr<Optimizer>> make_optimizer(const OptimizerOptions& options,
+                                                  std::size_t parameter_count) {
   GOSSAMER_TRY(validate(options));
   if (options.name == "sgd") return std::make_unique<Sgd>(options, parameter_count);
   return std::make_unique<AdamW>(options, parameter_count);
@@ -205,7 +215,8 @@ Result<std::unique_ptr<Optimizer>> make_optimizer(const OptimizerOptions& option
 double learning_rate_at(const ScheduleOptions& s, double peak, double epoch, double epochs) {
   double rate = peak;
   if (s.kind == "step") {
-    rate *= std::pow(s.factor, std::upper_bound(s.milestones.begin(), s.milestones.end(), epoch) - s.milestones.begin());
+    rate *= std::pow(
+        s.factor, std::upper_bound(s.milestones.begin(), s.milestones.end(), epoch) - s.milestones.begin());
   } else if (s.kind == "cosine") {
     const double length = epochs - s.warmup_epochs;
     const double done = length > 0 ? std::clamp((epoch - s.warmup_epochs) / length, 0.0, 1.0) : 1.0;

@@ -1,8 +1,8 @@
 #include "trainer/partition.h"
 
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/core.h>
 #include <numeric>
 
 #include "base/random.h"
@@ -13,8 +13,11 @@ namespace {
 using Shards = std::vector<std::vector<std::uint32_t>>;
 
 // Appends part k of `parts` nearly equal ones.
-void append_part(const std::vector<std::uint32_t>& all, std::size_t k, std::size_t parts, std::vector<std::uint32_t>& to) {
-  const auto at = [&](std::size_t i) { return all.begin() + static_cast<std::ptrdiff_t>(all.size() * i / parts); };
+void append_part(const std::vector<std::uint32_t>& all, std::size_t k, std::size_t parts,
+                 std::vector<std::uint32_t>& to) {
+  const auto at = [&](std::size_t i) {
+    return all.begin() + static_cast<std::ptrdiff_t>(all.size() * i / parts);
+  };
   to.insert(to.end(), at(k), at(k + 1));
 }
 
@@ -58,9 +61,10 @@ Shards cut_dirichlet(const Dataset& data, std::size_t peers, double alpha, Rando
     std::size_t begin = 0;
     for (std::size_t p = 0; p < peers; ++p) {
       cumulative += share[p];
-      const std::size_t end = p + 1 == peers ? rows.size()
-                                             : std::min(rows.size(), static_cast<std::size_t>(std::llround(
-                                                                         cumulative / total * static_cast<double>(rows.size()))));
+      const std::size_t end =
+          p + 1 == peers ? rows.size()
+                         : std::min(rows.size(), static_cast<std::size_t>(std::llround(
+                                                     cumulative / total * static_cast<double>(rows.size()))));
       shards[p].insert(shards[p].end(), rows.begin() + static_cast<std::ptrdiff_t>(begin),
                        rows.begin() + static_cast<std::ptrdiff_t>(end));
       begin = end;
@@ -73,8 +77,9 @@ Shards cut_dirichlet(const Dataset& data, std::size_t peers, double alpha, Rando
 
 Result<> validate(const PartitionOptions& o) {
   if (o.scheme != "iid" && o.scheme != "by-label" && o.scheme != "dirichlet")
-    return fail(Errc::invalid_argument,
-                fmt::format("partition scheme '{}' is not known; known are iid, by-label, dirichlet", o.scheme));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("partition scheme '{}' is not known; known are iid, by-label, dirichlet", o.scheme));
   if (!(o.alpha > 0) || std::isinf(o.alpha))
     return fail(Errc::invalid_argument, fmt::format("alpha is {}; it must be finite and above 0", o.alpha));
   if (o.shards == 0) return fail(Errc::invalid_argument, "shards is 0; every peer needs at least one");
@@ -83,21 +88,27 @@ Result<> validate(const PartitionOptions& o) {
   return {};
 }
 
-Result<Shards> partition(const Dataset& data, const PartitionOptions& options, std::size_t peers, std::uint64_t seed) {
+Result<Shards> partition(const Dataset& data, const PartitionOptions& options, std::size_t peers,
+                         std::uint64_t seed) {
   GOSSAMER_TRY(validate(options));
   if (peers == 0) return fail(Errc::invalid_argument, "a partition needs at least one peer");
   if (options.samples_min > data.samples / peers)
-    return fail(Errc::invalid_argument,
-                fmt::format("{} training samples are too few for {} peers with at least {} each; use fewer peers or more "
-                            "data",
-                            data.samples, peers, options.samples_min));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format(
+            "{} training samples are too few for {} peers with at least {} each; use fewer peers or more "
+            "data",
+            data.samples, peers, options.samples_min));
   if (options.scheme != "iid" && data.classes == 0)
     return fail(Errc::invalid_argument,
-                fmt::format("partition scheme {} divides by class, and {} has none; use iid", options.scheme, data.name));
+                fmt::format("partition scheme {} divides by class, and {} has none; use iid", options.scheme,
+                            data.name));
   if (options.scheme == "by-label" && options.shards > data.samples / peers)
-    return fail(Errc::invalid_argument,
-                fmt::format("{} peers with {} shards each make more pieces than the {} training samples; lower shards",
-                            peers, options.shards, data.samples));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format(
+            "{} peers with {} shards each make more pieces than the {} training samples; lower shards", peers,
+            options.shards, data.samples));
 
   Random random(seed, Purpose::partition);
   Shards shards = options.scheme == "iid"        ? cut_iid(data, peers, random)

@@ -26,7 +26,8 @@ Result<> validate(const PartitionOptions& options);
 // No peer is left with fewer than samples_min samples: as long as one is, the peer with the most (the lowest
 // such rank) gives its last sample to the lowest rank in need.  Fewer than peers * samples_min samples is an
 // error, and so is a scheme that needs classes on a set without them.
-Result<std::vector<std::vector<std::uint32_t>>> partition(const Dataset& data, const PartitionOptions& options,
-                                                          std::size_t peers, std::uint64_t seed);
+Result<std::vector<std::vector<std::uint32_t>>> partition(const Dataset& data,
+                                                          const PartitionOptions& options, std::size_t peers,
+                                                          std::uint64_t seed);
 
 }  // namespace gossamer

@@ -22,7 +22,8 @@ Random draws(std::uint64_t seed, Draw draw, std::uint64_t a = 0, std::uint64_t b
 
 class Quadratic final : public QuadraticTask {
  public:
-  Quadratic(const TaskOptions& options, std::size_t batch_size, PeerId peer, std::size_t peers, std::uint64_t seed)
+  Quadratic(const TaskOptions& options, std::size_t batch_size, PeerId peer, std::size_t peers,
+            std::uint64_t seed)
       : batch_size_(batch_size),
         steps_per_epoch_(options.steps_per_epoch),
         noise_(options.noise / std::sqrt(static_cast<double>(batch_size))),
@@ -36,7 +37,8 @@ class Quadratic final : public QuadraticTask {
     const std::size_t n = options.dimension;
     layout_.add("x", {n});
     for (std::size_t k = 0; k < n; ++k)
-      eigenvalues_[k] = n == 1 ? 1 : std::pow(options.condition, static_cast<double>(k) / static_cast<double>(n - 1) - 1);
+      eigenvalues_[k] =
+          n == 1 ? 1 : std::pow(options.condition, static_cast<double>(k) / static_cast<double>(n - 1) - 1);
     Random reflection = draws(seed, Draw::reflection);
     double square = 0;
     for (double& v : reflection_) {
@@ -133,8 +135,8 @@ class Quadratic final : public QuadraticTask {
 
 }  // namespace
 
-Result<std::unique_ptr<QuadraticTask>> make_quadratic(const TaskOptions& options, std::size_t batch_size, PeerId peer,
-                                                      std::size_t peers, std::uint64_t seed) {
+Result<std::unique_ptr<QuadraticTask>> make_quadratic(const TaskOptions& options, std::size_t batch_size,
+                                                      PeerId peer, std::size_t peers, std::uint64_t seed) {
   GOSSAMER_TRY(validate(options));
   if (batch_size == 0) return fail(Errc::invalid_argument, "batch_size is 0; it must be at least 1");
   GOSSAMER_CHECK(peer < peers, "the peer is one of the peers");

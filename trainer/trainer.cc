@@ -6,8 +6,8 @@
 
 namespace gossamer {
 
-Trainer::Trainer(Task& task, Optimizer& optimizer, OptimizerOptions options, ScheduleOptions schedule, double epochs,
-                 Stream& stream, std::span<float> model)
+Trainer::Trainer(Task& task, Optimizer& optimizer, OptimizerOptions options, ScheduleOptions schedule,
+                 double epochs, Stream& stream, std::span<float> model)
     : task_(task),
       optimizer_(optimizer),
       options_(std::move(options)),

@@ -1,8 +1,8 @@
 // The loaders on good and malformed files, and the split.
+#include <zlib.h>
 #include <cstdlib>
 #include <numeric>
 #include <set>
-#include <zlib.h>
 
 #include "tests/trainer/testing.h"
 #include "trainer/data_files.h"
@@ -14,7 +14,8 @@ void append_u32(std::string& to, std::uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) to += static_cast<char>(value >> shift);
 }
 
-std::string idx(unsigned char type, std::initializer_list<std::uint32_t> dimensions, std::string_view values) {
+std::string idx(unsigned char type, std::initializer_list<std::uint32_t> dimensions,
+                std::string_view values) {
   std::string bytes{'\0', '\0', static_cast<char>(type), static_cast<char>(dimensions.size())};
   for (const std::uint32_t d : dimensions) append_u32(bytes, d);
   return bytes.append(values);
@@ -34,7 +35,8 @@ class Idx : public testing::Test {
   Result<RawDataset> read(std::string_view images, std::string_view labels, const DataOptions& options = {}) {
     return read_idx(folder_.file("images", images), folder_.file("labels", labels), options);
   }
-  const std::string images_ = idx(0x08, {3, 2, 2}, std::string_view("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\xff", 12));
+  const std::string images_ =
+      idx(0x08, {3, 2, 2}, std::string_view("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\xff", 12));
   const std::string labels_ = idx(0x08, {3}, std::string_view("\x01\x00\x07", 3));
   ScratchFolder folder_;
 };
@@ -68,7 +70,8 @@ TEST_F(Idx, ReadsEveryNumberType) {
 
 TEST_F(Idx, ReadsGzippedFilesAsIfTheyWereNot) {
   const auto plain = read(images_, labels_);
-  const auto zipped = read_idx(folder_.file("i.gz", gzipped(folder_, images_)), folder_.file("l.gz", gzipped(folder_, labels_)), {});
+  const auto zipped = read_idx(folder_.file("i.gz", gzipped(folder_, images_)),
+                               folder_.file("l.gz", gzipped(folder_, labels_)), {});
   ASSERT_TRUE(plain && zipped);
   EXPECT_EQ(plain->data.x, zipped->data.x);
   EXPECT_EQ(plain->labels, zipped->labels);
@@ -79,7 +82,8 @@ TEST_F(Idx, EveryTruncationIsRefused) {
     expect_failure(read(images_.substr(0, size), labels_), Errc::corrupt, {"images"});
   for (std::size_t size = 0; size < labels_.size(); ++size)
     expect_failure(read(images_, labels_.substr(0, size)), Errc::corrupt, {"labels"});
-  expect_failure(read(images_.substr(0, 20), labels_), Errc::corrupt, {"promises 12 values", "has 4 bytes", "incomplete"});
+  expect_failure(read(images_.substr(0, 20), labels_), Errc::corrupt,
+                 {"promises 12 values", "has 4 bytes", "incomplete"});
 }
 
 TEST_F(Idx, WrongMagicSaysWhatWasFound) {
@@ -87,23 +91,28 @@ TEST_F(Idx, WrongMagicSaysWhatWasFound) {
   expect_failure(read(idx(0x0a, {1}, "x"), labels_), Errc::corrupt, {"00 00 0a 01"});
 }
 
-TEST_F(Idx, TrailingBytesAreRefused) { expect_failure(read(images_ + "x", labels_), Errc::corrupt, {"has 13 bytes"}); }
+TEST_F(Idx, TrailingBytesAreRefused) {
+  expect_failure(read(images_ + "x", labels_), Errc::corrupt, {"has 13 bytes"});
+}
 
 TEST_F(Idx, CountsThatDoNotMatchNameBothFiles) {
   expect_failure(read(images_, idx(0x08, {2}, "\x01\x02")), Errc::corrupt,
                  {"2 labels", "3 samples", "images", "labels", "do not belong together"});
 }
 
-TEST_F(Idx, ExchangedFilesAreNoticed) { expect_failure(read(labels_, images_), Errc::corrupt, {"exchanged"}); }
+TEST_F(Idx, ExchangedFilesAreNoticed) {
+  expect_failure(read(labels_, images_), Errc::corrupt, {"exchanged"});
+}
 
 TEST_F(Idx, HugeDimensionsAreRefusedWithoutAllocatingThem) {
-  expect_failure(read(idx(0x08, {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, "xy"), labels_), Errc::corrupt, {"images"});
+  expect_failure(read(idx(0x08, {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, "xy"), labels_),
+                 Errc::corrupt, {"images"});
   expect_failure(read(idx(0x08, {3, 0}, ""), labels_), Errc::corrupt, {"dimension 2 is 0"});
 }
 
 TEST_F(Idx, NumbersThatAreNoneAreRefused) {
-  expect_failure(read(idx(0x0d, {1, 1}, std::string_view("\x7f\xc0\0\0", 4)), idx(0x08, {1}, "\x03")), Errc::corrupt,
-                 {"sample 1", "not a finite number"});
+  expect_failure(read(idx(0x0d, {1, 1}, std::string_view("\x7f\xc0\0\0", 4)), idx(0x08, {1}, "\x03")),
+                 Errc::corrupt, {"sample 1", "not a finite number"});
 }
 
 TEST(WholeFile, DamagedGzipIsRefused) {
@@ -116,10 +125,12 @@ TEST(WholeFile, DamagedGzipIsRefused) {
 
   expect_failure(read_whole_file(folder.file("short.gz", zipped.substr(0, zipped.size() / 2))), Errc::corrupt,
                  {"short.gz", "ends early", "fetch it again"});
-  expect_failure(read_whole_file(folder.file("cut.gz", zipped.substr(0, zipped.size() - 4))), Errc::corrupt, {"ends early"});
+  expect_failure(read_whole_file(folder.file("cut.gz", zipped.substr(0, zipped.size() - 4))), Errc::corrupt,
+                 {"ends early"});
   std::string flipped = zipped;
   flipped[zipped.size() - 8] = static_cast<char>(flipped[zipped.size() - 8] ^ 1);  // in the checksum
-  expect_failure(read_whole_file(folder.file("flipped.gz", flipped)), Errc::corrupt, {"flipped.gz", "damaged"});
+  expect_failure(read_whole_file(folder.file("flipped.gz", flipped)), Errc::corrupt,
+                 {"flipped.gz", "damaged"});
   expect_failure(read_whole_file(folder.file("plain.gz", "1,2\n")), Errc::corrupt, {"not gzipped"});
 }
 
@@ -209,7 +220,8 @@ TEST_F(Libsvm, KeepsRowsSparse) {
 }
 
 TEST_F(Libsvm, MalformedLinesAreNamed) {
-  expect_failure(read("+1 1:1\n-1 3:1 2:1\n"), Errc::corrupt, {"line 2", "index 2 follows index 3", "ascend"});
+  expect_failure(read("+1 1:1\n-1 3:1 2:1\n"), Errc::corrupt,
+                 {"line 2", "index 2 follows index 3", "ascend"});
   expect_failure(read("+1 1:1 1:2\n"), Errc::corrupt, {"index 1 follows index 1"});
   expect_failure(read("+1 0:1\n"), Errc::corrupt, {"index 0", "start at 1"});
   expect_failure(read("+1 1=1\n"), Errc::corrupt, {"line 1", "'1=1'", "index:value"});
@@ -286,7 +298,8 @@ TEST(LoadData, RegressionKeepsTargets) {
   ASSERT_TRUE(data) << data.error().message;
   EXPECT_EQ(data->train->classes, 0u);
   EXPECT_EQ(data->train->targets.size(), 3u);
-  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(data->train->targets[i], data->train->x[i] - 0.5f) << "rows stay whole";
+  for (std::size_t i = 0; i < 3; ++i)
+    EXPECT_EQ(data->train->targets[i], data->train->x[i] - 0.5f) << "rows stay whole";
 }
 
 TEST(Split, IsStratifiedExhaustiveAndDisjoint) {
@@ -298,7 +311,8 @@ TEST(Split, IsStratifiedExhaustiveAndDisjoint) {
   for (const auto* half : {halves->train.get(), halves->test.get()})
     for (std::size_t i = 0; i < half->samples; ++i) {
       EXPECT_TRUE(seen.insert(half->x[i]).second);
-      EXPECT_EQ(half->labels[i], static_cast<std::int32_t>(half->x[i]) % 3) << "labels stay with their samples";
+      EXPECT_EQ(half->labels[i], static_cast<std::int32_t>(half->x[i]) % 3)
+          << "labels stay with their samples";
     }
   EXPECT_EQ(seen.size(), 300u);
   std::vector<int> test_sizes(3);
@@ -326,7 +340,8 @@ TEST(Split, SmallClassesAreInBothHalvesAndImpossibleSplitsAreRefused) {
 TEST(Split, SparseRowsStayWhole) {
   const ScratchFolder folder;
   std::string text;
-  for (int i = 1; i <= 20; ++i) text += (i % 2 ? "+1 " : "-1 ") + std::to_string(i) + ":" + std::to_string(i) + " 21:1\n";
+  for (int i = 1; i <= 20; ++i)
+    text += (i % 2 ? "+1 " : "-1 ") + std::to_string(i) + ":" + std::to_string(i) + " 21:1\n";
   DataOptions options;
   options.format = "libsvm";
   options.file = folder.file("set", text);
@@ -355,13 +370,15 @@ TEST(DataOptions, BadOnesAreRefusedWithTheRemedy) {
     return validate(options);
   };
   EXPECT_TRUE(with([](DataOptions&) {}));
-  expect_failure(with([](auto& o) { o.format = "parquet"; }), Errc::invalid_argument, {"'parquet'", "idx, csv, libsvm"});
+  expect_failure(with([](auto& o) { o.format = "parquet"; }), Errc::invalid_argument,
+                 {"'parquet'", "idx, csv, libsvm"});
   expect_failure(with([](auto& o) { o.file = ""; }), Errc::invalid_argument, {"needs a file"});
   expect_failure(with([](auto& o) { o.images = "i"; }), Errc::invalid_argument, {"belong to idx"});
   expect_failure(with([](auto& o) { o.format = "idx"; }), Errc::invalid_argument, {"images and labels"});
   expect_failure(with([](auto& o) { o.test_fraction = 1; }), Errc::invalid_argument, {"test_fraction is 1"});
   expect_failure(with([](auto& o) { o.scale = 0; }), Errc::invalid_argument, {"scale is 0"});
-  expect_failure(with([](auto& o) { o.label_column = "middle"; }), Errc::invalid_argument, {"'middle'", "first, last"});
+  expect_failure(with([](auto& o) { o.label_column = "middle"; }), Errc::invalid_argument,
+                 {"'middle'", "first, last"});
   expect_failure(with([](auto& o) { o.separator = ", "; }), Errc::invalid_argument, {"one character"});
   expect_failure(with([](auto& o) { o.separator = "."; }), Errc::invalid_argument, {"no part of a number"});
   expect_failure(load_data({}, 1), Errc::invalid_argument, {"no data set is named"});

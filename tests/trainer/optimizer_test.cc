@@ -23,7 +23,8 @@ OptimizerOptions adamw(double decay = 0) {
 }
 
 // The single-parameter model after each of the steps with these gradients.
-std::vector<float> sequence(const OptimizerOptions& options, double rate, float start, std::vector<float> gradients) {
+std::vector<float> sequence(const OptimizerOptions& options, double rate, float start,
+                            std::vector<float> gradients) {
   auto optimizer = make_optimizer(options, 1);
   EXPECT_TRUE(optimizer);
   Stream stream;
@@ -141,11 +142,13 @@ TEST(Optimizer, BadOptionsAreRefused) {
   };
   expect_failure(with([](auto& o) { o.name = "adam"; }), Errc::invalid_argument, {"'adam'", "sgd, adamw"});
   expect_failure(with([](auto& o) { o.learning_rate = 0; }), Errc::invalid_argument, {"learning_rate is 0"});
-  expect_failure(with([](auto& o) { o.learning_rate = NAN; }), Errc::invalid_argument, {"learning_rate is nan"});
+  expect_failure(with([](auto& o) { o.learning_rate = NAN; }), Errc::invalid_argument,
+                 {"learning_rate is nan"});
   expect_failure(with([](auto& o) { o.momentum = 1; }), Errc::invalid_argument, {"momentum is 1", "[0, 1)"});
   expect_failure(with([](auto& o) { o.nesterov = true; }), Errc::invalid_argument, {"needs momentum"});
   expect_failure(with([](auto& o) { o.weight_decay = -1; }), Errc::invalid_argument, {"weight_decay is -1"});
-  expect_failure(with([](auto& o) { o.name = "adamw", o.momentum = 0.9; }), Errc::invalid_argument, {"beta1"});
+  expect_failure(with([](auto& o) { o.name = "adamw", o.momentum = 0.9; }), Errc::invalid_argument,
+                 {"beta1"});
 }
 
 TEST(Schedule, ConstantIsThePeak) {
@@ -180,7 +183,8 @@ TEST(Schedule, CosineRunsFromThePeakToTheFinalFraction) {
   EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 1, 6, 10), 0.6);
   EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 1, 10, 10), 0.2);
   EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 1, 11, 10), 0.2) << "past the end it stays";
-  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 1, 4, 10), 0.2 + 0.8 * 0.5 * (1 + std::cos(3.14159265358979 / 4)));
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 1, 4, 10),
+                   0.2 + 0.8 * 0.5 * (1 + std::cos(3.14159265358979 / 4)));
 }
 
 TEST(Schedule, BadOptionsAreRefused) {
@@ -189,10 +193,15 @@ TEST(Schedule, BadOptionsAreRefused) {
     change(schedule);
     return validate(schedule);
   };
-  expect_failure(with([](auto& s) { s.kind = "linear"; }), Errc::invalid_argument, {"'linear'", "constant, step, cosine"});
+  expect_failure(with([](auto& s) { s.kind = "linear"; }), Errc::invalid_argument,
+                 {"'linear'", "constant, step, cosine"});
   expect_failure(with([](auto& s) { s.kind = "step"; }), Errc::invalid_argument, {"needs milestones"});
-  expect_failure(with([](auto& s) { s.milestones = {3, 3}; }), Errc::invalid_argument, {"milestone 2 is 3", "ascend"});
-  expect_failure(with([](auto& s) { s.warmup_epochs = -1; }), Errc::invalid_argument, {"warmup_epochs is -1"});
+  expect_failure(with([](auto& s) {
+                   s.milestones = {3, 3};
+                 }),
+                 Errc::invalid_argument, {"milestone 2 is 3", "ascend"});
+  expect_failure(with([](auto& s) { s.warmup_epochs = -1; }), Errc::invalid_argument,
+                 {"warmup_epochs is -1"});
   expect_failure(with([](auto& s) { s.factor = 2; }), Errc::invalid_argument, {"factor is 2"});
 }
 

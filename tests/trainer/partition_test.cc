@@ -14,12 +14,15 @@ using Shards = std::vector<std::vector<std::uint32_t>>;
 // iid, 1 - 1/classes the most that equal classes allow.
 double skew(const Dataset& data, const Shards& shards) {
   std::vector<double> whole(data.classes);
-  for (const std::int32_t label : data.labels) whole[static_cast<std::size_t>(label)] += 1.0 / static_cast<double>(data.samples);
+  for (const std::int32_t label : data.labels)
+    whole[static_cast<std::size_t>(label)] += 1.0 / static_cast<double>(data.samples);
   double sum = 0;
   for (const auto& shard : shards) {
     std::vector<double> own(data.classes);
-    for (const std::uint32_t i : shard) own[static_cast<std::size_t>(data.labels[i])] += 1.0 / static_cast<double>(shard.size());
-    for (std::size_t c = 0; c < data.classes; ++c) sum += 0.5 * std::fabs(own[c] - whole[c]) / static_cast<double>(shards.size());
+    for (const std::uint32_t i : shard)
+      own[static_cast<std::size_t>(data.labels[i])] += 1.0 / static_cast<double>(shard.size());
+    for (std::size_t c = 0; c < data.classes; ++c)
+      sum += 0.5 * std::fabs(own[c] - whole[c]) / static_cast<double>(shards.size());
   }
   return sum;
 }
@@ -69,11 +72,15 @@ TEST_P(EveryScheme, AsManyPeersAsSamplesGetOneEach) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Partition, EveryScheme, testing::Values("iid", "by-label", "dirichlet"),
-                         [](const auto& each) { return each.param == std::string("by-label") ? "by_label" : std::string(each.param); });
+                         [](const auto& each) {
+                           return each.param == std::string("by-label") ? "by_label"
+                                                                        : std::string(each.param);
+                         });
 
 TEST(Partition, IidPartsDifferByOneSampleAtMost) {
   const Dataset data = made_up(1003, 1, 10);
-  for (const auto& shard : cut(data, {}, 8)) EXPECT_TRUE(shard.size() == 125 || shard.size() == 126) << shard.size();
+  for (const auto& shard : cut(data, {}, 8))
+    EXPECT_TRUE(shard.size() == 125 || shard.size() == 126) << shard.size();
 }
 
 TEST(Partition, DirichletRunsFromOneClassPerPeerToNearIid) {
@@ -88,7 +95,8 @@ TEST(Partition, DirichletRunsFromOneClassPerPeerToNearIid) {
   }
   EXPECT_TRUE(std::is_sorted(skews.rbegin(), skews.rend()));
   EXPECT_GT(skews.front(), 0.6);
-  EXPECT_LT(skews.back(), iid) << "with alpha large every class is divided evenly, which is closer than chance";
+  EXPECT_LT(skews.back(), iid)
+      << "with alpha large every class is divided evenly, which is closer than chance";
 }
 
 TEST(Partition, ByLabelGivesEachPeerFewClasses) {
@@ -100,7 +108,8 @@ TEST(Partition, ByLabelGivesEachPeerFewClasses) {
     for (const auto& shard : cut(data, options, 10)) {
       std::vector<int> has(10);
       for (const std::uint32_t i : shard) has[static_cast<std::size_t>(data.labels[i])] = 1;
-      EXPECT_LE(std::accumulate(has.begin(), has.end(), 0), static_cast<int>(2 * shards)) << "a piece spans two labels at most";
+      EXPECT_LE(std::accumulate(has.begin(), has.end(), 0), static_cast<int>(2 * shards))
+          << "a piece spans two labels at most";
     }
   }
 }
@@ -118,7 +127,8 @@ TEST(Partition, TheRichestPeerGivesToTheNeedy) {
 TEST(Partition, ImpossibleOnesAreRefused) {
   const Dataset data = made_up(10, 1, 2);
   PartitionOptions options;
-  expect_failure(partition(data, options, 11, 1), Errc::invalid_argument, {"10 training samples", "11 peers"});
+  expect_failure(partition(data, options, 11, 1), Errc::invalid_argument,
+                 {"10 training samples", "11 peers"});
   options.scheme = "by-label";
   options.shards = 3;
   expect_failure(partition(data, options, 5, 1), Errc::invalid_argument, {"lower shards"});

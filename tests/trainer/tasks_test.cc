@@ -2,13 +2,9 @@
 #include "trainer/tasks.h"
 
 #include <cmath>
-#include <numeric>
-#include <set>
+#include <limits>
 
 #include "tests/trainer/testing.h"
-#include "trainer/batches.h"
-#include "trainer/data_files.h"
-#include "trainer/multiply.h"
 #include "trainer/trainer.h"
 
 namespace gossamer {
@@ -19,6 +15,10 @@ struct Case {
   TaskOptions options;
   std::uint32_t classes;
 };
+
+void PrintTo(const Case& which, std::ostream* out) {
+  *out << which.name;
+}
 
 std::vector<Case> cases() {
   std::vector<Case> all;
@@ -43,7 +43,8 @@ std::vector<Case> cases() {
 
 constexpr std::size_t kSamples = 50, kFeatures = 7, kBatch = 8;
 
-std::unique_ptr<Task> make(const Case& which, std::uint64_t seed = 1, PeerId peer = 0, std::size_t batch = kBatch) {
+std::unique_ptr<Task> make(const Case& which, std::uint64_t seed = 1, PeerId peer = 0,
+                           std::size_t batch = kBatch) {
   const Split data = made_up_split(kSamples, kFeatures, which.classes);
   auto task = make_task(which.options, data, everything(*data.train), batch, peer, 2, seed);
   if (!task) ADD_FAILURE() << task.error().message;
@@ -87,7 +88,8 @@ TEST_P(EveryTask, GradientIsThatOfTheLoss) {
       model[i] = at - kReach;
       const double down = task->loss_and_gradient(stream, model, step, scratch, nullptr);
       model[i] = at;
-      EXPECT_NEAR(gradient[i], (up - down) / (2 * reach), 1e-3 + 1e-3 * std::fabs(gradient[i])) << "step " << step << ", element " << i;
+      EXPECT_NEAR(gradient[i], (up - down) / (2 * reach), 1e-3 + 1e-3 * std::fabs(gradient[i]))
+          << "step " << step << ", element " << i;
     }
   }
 }
@@ -105,7 +107,8 @@ TEST_P(EveryTask, SinkHearsOfEveryTensorOnceWhenItIsFinalLastLayerFirst) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& tensor = tensors[tensors.size() - 1 - i];
     EXPECT_EQ(sink.ranges[i], std::pair(tensor.offset, tensor.count)) << tensor.name;
-    EXPECT_TRUE(std::equal(sink.copies[i].begin(), sink.copies[i].end(), gradient.begin() + static_cast<std::ptrdiff_t>(tensor.offset)))
+    EXPECT_TRUE(std::equal(sink.copies[i].begin(), sink.copies[i].end(),
+                           gradient.begin() + static_cast<std::ptrdiff_t>(tensor.offset)))
         << tensor.name << " changed after the sink had been told that it is final";
   }
 }
@@ -164,7 +167,8 @@ TEST_P(EveryTask, CountsAreConsistent) {
   EXPECT_EQ(task->name(), GetParam().options.kind);
 }
 
-INSTANTIATE_TEST_SUITE_P(Task, EveryTask, testing::ValuesIn(cases()), [](const auto& each) { return each.param.name; });
+INSTANTIATE_TEST_SUITE_P(Task, EveryTask, testing::ValuesIn(cases()),
+                         [](const auto& each) { return each.param.name; });
 
 // ---- the quadratic ----
 
@@ -196,8 +200,10 @@ TEST(Quadratic, OptimumIsWhereTheMeanGradientVanishes) {
 }
 
 TEST(Quadratic, WithoutHeterogeneityAllPeersAgree) {
-  const auto a = make_quadratic(quadratic(10, 0), 1, 0, 3, 4), b = make_quadratic(quadratic(10, 0), 1, 2, 3, 4);
-  EXPECT_TRUE(std::equal((*a)->own_optimum().begin(), (*a)->own_optimum().end(), (*b)->own_optimum().begin()));
+  const auto a = make_quadratic(quadratic(10, 0), 1, 0, 3, 4),
+             b = make_quadratic(quadratic(10, 0), 1, 2, 3, 4);
+  EXPECT_TRUE(
+      std::equal((*a)->own_optimum().begin(), (*a)->own_optimum().end(), (*b)->own_optimum().begin()));
   for (std::size_t k = 0; k < 30; ++k) EXPECT_NEAR((*a)->own_optimum()[k], (*a)->optimum()[k], 1e-6);
 }
 
@@ -226,7 +232,8 @@ TEST(Quadratic, CurvatureLiesBetweenTheInverseConditionAndOne) {
       double norm = 0;
       for (std::size_t k = 0; k < 30; ++k) x[k] = (*task)->own_optimum()[k] + static_cast<float>(v[k]);
       (*task)->loss_and_gradient(stream, x, 0, g, nullptr);
-      for (std::size_t k = 0; k < 30; ++k) v[k] = bottom ? 1.01 * v[k] - static_cast<double>(g[k]) : static_cast<double>(g[k]);
+      for (std::size_t k = 0; k < 30; ++k)
+        v[k] = bottom ? 1.01 * v[k] - static_cast<double>(g[k]) : static_cast<double>(g[k]);
       for (const double x2 : v) norm += x2 * x2;
       for (double& x2 : v) x2 *= 10 / std::sqrt(norm);
     }
@@ -250,7 +257,7 @@ TEST(Quadratic, NoiseHasTheAskedDeviationAndNoBias) {
       ++count;
     }
   }
-  EXPECT_NEAR(sum / count, 0, 0.04);                   // 4 standard errors of 1 / sqrt(12000)
+  EXPECT_NEAR(sum / count, 0, 0.04);  // 4 standard errors of 1 / sqrt(12000)
   EXPECT_NEAR(std::sqrt(square / count), 1, 0.03) << "2 / sqrt(batch of 4)";
 }
 
@@ -369,7 +376,8 @@ TEST(Evaluate, TakesEvenlySpacedSamplesWhenAskedForFewer) {
 
 TEST(MakeTask, RefusesDataThatDoNotFit) {
   const Split classes = made_up_split(20, 3, 2), values = made_up_split(20, 3, 0);
-  const auto with = [](const char* kind, const Split& data, std::vector<std::uint32_t> shard = {0, 1}, std::size_t batch = 4) {
+  const auto with = [](const char* kind, const Split& data, std::vector<std::uint32_t> shard = {0, 1},
+                       std::size_t batch = 4) {
     TaskOptions options;
     options.kind = kind;
     return make_task(options, data, std::move(shard), batch, 0, 1, 1);
@@ -377,7 +385,8 @@ TEST(MakeTask, RefusesDataThatDoNotFit) {
   expect_failure(with("linear", classes), Errc::invalid_argument, {"regression: true"});
   expect_failure(with("mlp", values), Errc::invalid_argument, {"use linear"});
   expect_failure(with("mlp", {}), Errc::invalid_argument, {"data.format"});
-  expect_failure(with("mlp", {classes.train, made_up_split(20, 4, 2).test}), Errc::invalid_argument, {"same features"});
+  expect_failure(with("mlp", {classes.train, made_up_split(20, 4, 2).test}), Errc::invalid_argument,
+                 {"same features"});
   expect_failure(with("mlp", classes, {}), Errc::invalid_argument, {"no samples"});
   expect_failure(with("mlp", classes, {0}, 0), Errc::invalid_argument, {"batch_size is 0"});
   expect_failure(with("cnn", classes), Errc::invalid_argument, {"'cnn'", "quadratic, linear, logistic, mlp"});
@@ -395,76 +404,6 @@ TEST(TaskOptions, BadOnesAreRefused) {
   expect_failure(with([](auto& o) { o.condition = 0.5; }), Errc::invalid_argument, {"condition is 0.5"});
   expect_failure(with([](auto& o) { o.noise = NAN; }), Errc::invalid_argument, {"noise is nan"});
   expect_failure(with([](auto& o) { o.dimension = 0; }), Errc::invalid_argument, {"dimension is 0"});
-}
-
-// ---- batches ----
-
-TEST(Batches, AnEpochVisitsEachSampleAtMostOnceAndTheNextInAnotherOrder) {
-  std::vector<std::uint32_t> shard(50);
-  std::iota(shard.begin(), shard.end(), 100u);
-  Batches batches(shard, 8, 0, 1);
-  EXPECT_EQ(batches.steps_per_epoch(), 6u);
-  std::vector<std::vector<std::uint32_t>> epochs(2);
-  for (std::uint64_t step = 0; step < 12; ++step)
-    for (const std::uint32_t i : batches.at(step)) epochs[step / 6].push_back(i);
-  for (const auto& epoch : epochs) {
-    EXPECT_EQ(epoch.size(), 48u);
-    EXPECT_EQ(std::set(epoch.begin(), epoch.end()).size(), 48u);
-    EXPECT_GE(*std::min_element(epoch.begin(), epoch.end()), 100u);
-  }
-  EXPECT_NE(epochs[0], epochs[1]);
-}
-
-TEST(Batches, SeedPeerAndStepDecide) {
-  const auto first = [](PeerId peer, std::uint64_t seed, std::uint64_t step) {
-    std::vector<std::uint32_t> shard(64);
-    std::iota(shard.begin(), shard.end(), 0u);
-    Batches batches(shard, 16, peer, seed);
-    const auto batch = batches.at(step);
-    return std::vector(batch.begin(), batch.end());
-  };
-  EXPECT_EQ(first(1, 2, 3), first(1, 2, 3));
-  EXPECT_NE(first(1, 2, 3), first(0, 2, 3));
-  EXPECT_NE(first(1, 2, 3), first(1, 1, 3));
-  EXPECT_NE(first(1, 2, 3), first(1, 2, 7)) << "the same place in another epoch";
-}
-
-TEST(Batches, AShardSmallerThanTheBatchIsOneBatch) {
-  Batches batches({4, 2}, 8, 0, 1);
-  EXPECT_EQ(batches.batch_size(), 2u);
-  EXPECT_EQ(batches.steps_per_epoch(), 1u);
-  const auto batch = batches.at(9);
-  EXPECT_EQ(std::set(batch.begin(), batch.end()), (std::set<std::uint32_t>{2, 4}));
-}
-
-// ---- the product ----
-
-TEST(Multiply, EqualsTheNaiveSumToTheBit) {
-  Random random(5, Purpose::test);
-  for (const auto& [m, n, k] : {std::tuple<std::size_t, std::size_t, std::size_t>{1, 1, 1}, {7, 13, 5}, {4, 32, 9}, {33, 47, 21},
-                                {10, 64, 32}, {5, 3, 0}, {3, 70, 2}})
-    for (const bool turned : {false, true}) {
-      const std::size_t gap = 3;  // rows of b and c may be longer than what is used of them
-      std::vector<float> a(m * k), b(k * (n + gap)), c(m * (n + gap));
-      for (auto* each : {&a, &b, &c})
-        for (float& x : *each) x = static_cast<float>(random.normal());
-      std::vector<float> expected = c;
-      for (std::size_t i = 0; i < m; ++i)
-        for (std::size_t j = 0; j < n; ++j)
-          for (std::size_t q = 0; q < k; ++q)
-            expected[i * (n + gap) + j] += (turned ? a[q * m + i] : a[i * k + q]) * b[q * (n + gap) + j];
-      const StridedMatrix left = turned ? StridedMatrix{a.data(), 1, m} : StridedMatrix{a.data(), k, 1};
-      multiply_add(m, n, k, left, b.data(), n + gap, c.data(), n + gap);
-      EXPECT_EQ(c, expected) << m << " x " << n << " x " << k << (turned ? ", a transposed" : "");
-    }
-}
-
-TEST(Transpose, MovesEveryElement) {
-  std::vector<float> from(17 * 40), to(from.size());
-  std::iota(from.begin(), from.end(), 0.0f);
-  transpose(17, 40, from.data(), to.data());
-  for (std::size_t i = 0; i < 17; ++i)
-    for (std::size_t j = 0; j < 40; ++j) ASSERT_EQ(to[j * 17 + i], from[i * 40 + j]);
 }
 
 }  // namespace

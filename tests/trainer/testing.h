@@ -1,13 +1,13 @@
 // What the trainer's tests share: files that live as long as a test, the digits, small made-up sets.
 #pragma once
 
+#include <gtest/gtest.h>
+#include <unistd.h>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <gtest/gtest.h>
 #include <string>
 #include <string_view>
-#include <unistd.h>
 #include <vector>
 
 #include "base/random.h"
@@ -48,7 +48,8 @@ inline DataOptions digits() {
 
 // Normal features; labels 0 .. classes-1 in turn, or targets where classes is 0.  Each class has a centre of
 // its own, so that there is something to learn.
-inline Dataset made_up(std::size_t samples, std::size_t features, std::uint32_t classes, std::uint64_t seed = 1) {
+inline Dataset made_up(std::size_t samples, std::size_t features, std::uint32_t classes,
+                       std::uint64_t seed = 1) {
   Dataset set;
   set.name = "made-up";
   set.samples = samples;
@@ -57,7 +58,8 @@ inline Dataset made_up(std::size_t samples, std::size_t features, std::uint32_t 
   Random random(seed, Purpose::test);
   for (std::size_t i = 0; i < samples; ++i) {
     for (std::size_t f = 0; f < features; ++f)
-      set.x.push_back(static_cast<float>(random.normal() + (classes != 0 && f % classes == i % classes ? 1.5 : 0)));
+      set.x.push_back(
+          static_cast<float>(random.normal() + (classes != 0 && f % classes == i % classes ? 1.5 : 0)));
     if (classes == 0)
       set.targets.push_back(static_cast<float>(random.normal()));
     else

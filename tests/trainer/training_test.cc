@@ -94,7 +94,8 @@ TEST(Digits, SoftmaxRegressionAndAdamWLearnToo) {
 TEST(Digits, TheSameSeedGivesTheSameBitsAndAnotherDoesNot) {
   const auto data = load_data(digits(), 1);
   ASSERT_TRUE(data) << data.error().message;
-  Training one = digits_training(*data, 1), two = digits_training(*data, 1), other = digits_training(*data, 2);
+  Training one = digits_training(*data, 1), two = digits_training(*data, 1),
+           other = digits_training(*data, 2);
   for (Training* training : {&one, &two, &other}) training->run(100);
   EXPECT_EQ(one.model, two.model);
   EXPECT_NE(one.model, other.model);
@@ -104,7 +105,9 @@ TEST(Trainer, ResumedFromACheckpointItContinuesBitForBit) {
   const Split data = made_up_split(50, 6, 3);
   ScheduleOptions cosine;
   cosine.kind = "cosine";
-  const auto make = [&] { return Training({}, data, everything(*data.train), 8, momentum(0.05), cosine, 10, 1); };
+  const auto make = [&] {
+    return Training({}, data, everything(*data.train), 8, momentum(0.05), cosine, 10, 1);
+  };
   Training straight = make(), resumed = make();
   straight.run(20);
   Writer writer;
@@ -140,7 +143,8 @@ TEST(Trainer, AppliesTheGradientAsItWasLeftInItsBuffer) {
 
 TEST(Trainer, SeesAModelThatWasChangedBetweenSteps) {
   const Split data = made_up_split(50, 6, 3);
-  Training one({}, data, everything(*data.train), 8, momentum(0.1), {}, 10, 1), two({}, data, everything(*data.train), 8, momentum(0.1), {}, 10, 1);
+  Training one({}, data, everything(*data.train), 8, momentum(0.1), {}, 10, 1),
+      two({}, data, everything(*data.train), 8, momentum(0.1), {}, 10, 1);
   std::fill(one.model.begin(), one.model.end(), 0.0f);
   EXPECT_NE(one.trainer->compute_gradient(), two.trainer->compute_gradient());
 }
@@ -167,7 +171,8 @@ TEST(TrainerDeathTest, AGradientIsAppliedOnce) {
 // UCI Statlog heart as LIBSVM's site has it: 270 rows of 13 features, labels -1 and +1.
 TEST(HeartScale, LogisticRegressionFitsIt) {
   const char* folder = std::getenv("GOSSAMER_DATA");
-  if (folder == nullptr) GTEST_SKIP() << "GOSSAMER_DATA is not set; it names a folder with LIBSVM's heart_scale";
+  if (folder == nullptr)
+    GTEST_SKIP() << "GOSSAMER_DATA is not set; it names a folder with LIBSVM's heart_scale";
   DataOptions options;
   options.format = "libsvm";
   options.file = std::string(folder) + "/heart_scale";

@@ -48,9 +48,12 @@ Result<PeerSummary> parse_peer(const nlohmann::json& object) {
   return peer;
 }
 
-}  // namespace
+// A host name that is not UTF-8 is written with replacement characters.
+std::string text_of(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
 
-std::string to_json(const RunSummary& summary) {
+nlohmann::ordered_json summary_json(const RunSummary& summary) {
   nlohmann::ordered_json object = {
       {"version", kVersion},
       {"algorithm", summary.algorithm},
@@ -67,8 +70,20 @@ std::string to_json(const RunSummary& summary) {
       {"samples_per_s", summary.samples_per_s},
       {"peers", nlohmann::ordered_json::array()}};
   for (const PeerSummary& peer : summary.peers) object["peers"].push_back(peer_json(peer));
-  // A host name that is not UTF-8 is written with replacement characters.
-  return object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return object;
+}
+
+}  // namespace
+
+std::string to_json(const RunSummary& summary) {
+  return text_of(summary_json(summary));
+}
+
+std::string to_json(std::span<const std::pair<std::string, RunSummary>> runs) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const auto& [name, summary] : runs)
+    list.push_back({{"name", name}, {"summary", summary_json(summary)}});
+  return text_of(list);
 }
 
 Result<RunSummary> parse_summary(std::string_view json) {

@@ -3,8 +3,10 @@
 // Functions of their arguments; any thread may call them.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.h"
 #include "runtime/records.h"
@@ -14,6 +16,9 @@ namespace gossamer {
 // Indented JSON with a line break at the end, keys always in the same order; a number that is not finite is
 // null.
 std::string to_json(const RunSummary& summary);
+
+// [{"name": ..., "summary": {...}}...]
+std::string to_json(std::span<const std::pair<std::string, RunSummary>> runs);
 
 // Unknown keys are passed over and missing ones keep their defaults; a value of the wrong kind and another
 // "version" are errors.

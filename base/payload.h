@@ -31,7 +31,8 @@ struct PayloadHeader {
   Round round = 0;
   std::uint64_t count = 0;        // elements of the vector that was encoded
   std::uint64_t used = 0;         // bytes of the payload
-  std::uint64_t checksum = 0;     // XXH3 of those bytes; 0 when checksums are off
+  std::uint32_t bucket = 0;       // which part of the vector, where it is exchanged in parts
+  std::uint32_t checksum = 0;     // low half of the XXH3-64 of those bytes; 0 when checksums are off
 
   friend bool operator==(const PayloadHeader&, const PayloadHeader&) = default;
 };

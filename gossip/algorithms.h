@@ -28,6 +28,7 @@ struct MixerSetup {
   double step_size = 1;                    // CHOCO's gamma
   ReplicaForm replicas = ReplicaForm::automatic;
   bool verify_replicas = false;            // send a hash of each replica along, and compare
+  std::size_t rounds_open = 1;             // rounds that may be under way at once: 1 + synchrony.stale
   std::uint64_t seed = 1;
 };
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
-#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -14,15 +13,13 @@ namespace gossamer {
 namespace {
 
 // vector = a * vector + add
-void affine_apply(Affine affine, std::span<const float> add, std::span<float> vector) {
-  const auto a = static_cast<float>(affine.a);
-  if (a == 1) {
-    for (std::size_t i = 0; i < vector.size(); ++i) vector[i] += add[i];
-  } else if (a == 0) {
-    std::memcpy(vector.data(), add.data(), add.size_bytes());
-  } else {
-    for (std::size_t i = 0; i < vector.size(); ++i) vector[i] = a * vector[i] + add[i];
+void affine_apply(double a, std::span<const float> add, std::span<float> vector) {
+  if (a == 0) {
+    copy(add, vector);
+    return;
   }
+  if (a != 1) scale(static_cast<float>(a), vector);
+  axpy(1, add, vector);
 }
 
 }  // namespace
@@ -33,84 +30,128 @@ Engine::Engine(EngineSetup setup, const Clock& clock, const Topology& topology, 
       clock_(clock),
       topology_(topology),
       mixer_(mixer),
+      traits_(mixer.traits()),
       transport_(transport),
       stream_(stream),
       shadow_(setup.vector_size),
-      add_(setup.vector_size) {}
+      add_(setup.vector_size),
+      sum_(setup.vector_size) {
+  GOSSAMER_CHECK(setup.rounds_open >= 1, "at least one round must be able to open");
+  for (std::size_t slot = setup.rounds_open; slot > 0; --slot) slots_.push_back(slot - 1);
+  // One open round reads the shadow itself, which nobody moves meanwhile.
+  if (setup.rounds_open > 1)
+    for (std::size_t i = 0; i < setup.rounds_open; ++i) snapshots_.emplace_back(setup.vector_size);
+}
+
+bool Engine::can_publish() const { return traits_.asynchronous || open_.size() < setup_.rounds_open; }
 
 void Engine::publish(std::span<const float> vector, double learning_rate) {
-  GOSSAMER_CHECK(!open_, "publish() while a round is open");
+  GOSSAMER_CHECK(can_publish(), "publish() while too many rounds are open");
   GOSSAMER_CHECK(!pending_, "publish() before the last correction was applied");
-  GOSSAMER_CHECK(vector.size() == setup_.vector_size, "vector of another size");
-  std::memcpy(shadow_.data(), vector.data(), vector.size_bytes());
-  open_.emplace();
-  open_->edges = topology_.at(next_round_, setup_.self);
-  open_->info = {next_round_, setup_.self, setup_.peers, &open_->edges, learning_rate};
-  open_->opened = clock_.now();
+  copy(vector, shadow_.span());
+  if (traits_.asynchronous && !open_.empty()) {
+    ++stats_.skipped;
+    return;
+  }
+  OpenRound& round = open_[next_round_];
+  round.edges = topology_.at(next_round_, setup_.self);
+  round.info = {next_round_, setup_.self, setup_.peers, &round.edges, learning_rate, slots_.back()};
+  slots_.pop_back();
+  round.opened = clock_.now();
+  std::span<const float> snapshot = shadow_.span();
+  if (!snapshots_.empty()) {
+    round.snapshot = std::move(snapshots_.back());
+    snapshots_.pop_back();
+    copy(vector, round.snapshot.span());
+    snapshot = round.snapshot.span();
+  }
   ++next_round_;
-  Plan plan = mixer_.begin(stream_, open_->info, shadow_.span());
-  for (Outgoing& what : plan.send) open_->sends.push_back({std::move(what), std::nullopt, {}});
-  open_->awaits = std::move(plan.await);
+  Plan plan = mixer_.begin(stream_, round.info, snapshot);
+  for (Outgoing& what : plan.send) round.sends.push_back({std::move(what), std::nullopt, {}});
+  round.awaits = std::move(plan.await);
 }
 
 void Engine::apply(std::span<float> vector) {
   if (!pending_) return;
-  GOSSAMER_CHECK(vector.size() == setup_.vector_size, "vector of another size");
-  affine_apply(affine_, add_.span(), vector);
+  affine_apply(a_, sum_.span(), vector);
   pending_ = false;
-}
-
-Result<> Engine::adopt(Plan plan) {
-  for (Outgoing& what : plan.send) open_->sends.push_back({std::move(what), std::nullopt, {}});
-  open_->awaits = std::move(plan.await);
-  return {};
 }
 
 Result<> Engine::step() {
   events_.clear();
   transport_.poll(&events_);
-  for (const PeerId peer : events_.gone) gone_[peer] = true;
-  if (!events_.faults.empty()) {
-    const Fault& fault = events_.faults.front();
-    return fail(fault.error.code, fault.error.message);
-  }
-  for (const Arrival& arrival : events_.arrivals) {
-    ++stats_.payloads_received;
-    const Key key{arrival.header.round, arrival.header.phase, arrival.from};
-    // Rounds only move forward, so a payload of a closed round, or a second one of the same phase, breaks the protocol.
-    const bool late = arrival.header.round + 1 < next_round_ || (arrival.header.round + 1 == next_round_ && !open_);
-    if (late || !waiting_.emplace(key, arrival).second)
-      return fail(Errc::corrupt, fmt::format("peer {} sent a payload of round {} phase {} that nobody awaits (this peer is at round {})",
-                                             arrival.from, arrival.header.round, arrival.header.phase, next_round_));
-    Round& last = stats_.last_from[arrival.from];
-    last = std::max(last, arrival.header.round);
-  }
-  if (!open_) return {};
-
-  for (;;) {
-    GOSSAMER_TRY_ASSIGN(const bool all_sent, pump_sends());
-    GOSSAMER_TRY_ASSIGN(const bool advanced, pump_arrivals());
-    if (advanced) continue;
-    if (all_sent && open_->awaits.empty()) {
-      close();
-      return {};
+  gone_.insert(events_.gone.begin(), events_.gone.end());
+  if (!events_.faults.empty()) return Failure(events_.faults.front().error);
+  if (traits_.asynchronous) listen();
+  for (const Arrival& arrival : events_.arrivals) GOSSAMER_TRY(take(arrival));
+  for (auto& answer : answers_) GOSSAMER_TRY(pump_sends(answer.info, answer.sends));
+  std::erase_if(answers_, [](const Answer& answer) { return answer.sends.empty(); });
+  for (auto next = open_.begin(); next != open_.end();) {
+    OpenRound& round = next->second;
+    GOSSAMER_TRY_ASSIGN(const bool closed, advance(round));
+    if (!closed) {
+      GOSSAMER_TRY(check(round));
+      ++next;
+      continue;
     }
-    break;
+    if (!traits_.asynchronous) settle(round.info);
+    ++stats_.rounds;
+    slots_.push_back(round.info.slot);
+    if (round.snapshot.size() > 0) snapshots_.push_back(std::move(round.snapshot));
+    next = open_.erase(next);
   }
-  for (const PeerId peer : waiting_for())
-    if (gone_.contains(peer))
-      return fail(Errc::peer_gone, fmt::format("lost the connection to peer {} in round {}", peer, open_->info.round));
-  if (const Duration open_for = clock_.now() - open_->opened; open_for > setup_.round_deadline)
-    return fail(Errc::timed_out, fmt::format("round {} is open for {:.1f} s (deadline {:.1f} s): {}", open_->info.round,
-                                             seconds(open_for), seconds(setup_.round_deadline), describe_waiting()));
   return {};
 }
 
+// Keeps what came until its round can use it.
+Result<> Engine::take(const Arrival& arrival) {
+  ++stats_.payloads_received;
+  const Key key{arrival.header.round, arrival.header.phase, arrival.from};
+  Round& last = stats_.last_from[arrival.from];
+  last = std::max(last, arrival.header.round);
+  if (traits_.asynchronous && !awaited(key)) return answer(arrival);
+  // Rounds only move forward, so a payload of a closed round, or a second one of the same phase, breaks the protocol.
+  const bool late = arrival.header.round < next_round_ && !open_.contains(arrival.header.round);
+  if (late || !waiting_.emplace(key, arrival).second)
+    return fail(Errc::corrupt, fmt::format("peer {} sent a payload of round {} phase {} that nobody awaits (this peer is at round {})",
+                                           arrival.from, arrival.header.round, arrival.header.phase, next_round_));
+  return {};
+}
+
+// Hands an asynchronous mixer what nobody awaited, at once.
+Result<> Engine::answer(const Arrival& arrival) {
+  const RoundInfo info{.round = arrival.header.round, .self = setup_.self, .peers = setup_.peers};
+  auto plan = mixer_.arrived(stream_, info, {&arrival, 1});
+  transport_.release(arrival);
+  if (!plan) return Failure(plan.error());
+  settle(info);
+  Answer answer{info, {}};
+  for (Outgoing& what : plan->send) answer.sends.push_back({std::move(what), std::nullopt, {}});
+  if (!answer.sends.empty()) answers_.push_back(std::move(answer));
+  return {};
+}
+
+// True when the round has ended.
+Result<bool> Engine::advance(OpenRound& round) {
+  for (;;) {
+    // Whoever is waited for may be waiting for a mailbox.
+    for (const Await& await : round.awaits)
+      if (!gone_.contains(await.from)) GOSSAMER_TRY(transport_.open(await.from, true));
+    GOSSAMER_TRY_ASSIGN(const bool all_sent, pump_sends(round.info, round.sends));
+    // What a mixer sends may depend on what came before it, and the other way round: phases do not mix.
+    if (!all_sent) return false;
+    if (round.awaits.empty()) return true;
+    GOSSAMER_TRY_ASSIGN(const bool advanced, pump_arrivals(round));
+    if (!advanced) return false;
+  }
+}
+
 // Encodes and sends whatever has credit; true when nothing is left to send.
-Result<bool> Engine::pump_sends() {
-  for (Pending& pending : open_->sends) {
+Result<bool> Engine::pump_sends(const RoundInfo& info, std::vector<Pending>& sends) {
+  for (Pending& pending : sends) {
     std::vector<PeerId> now;
     for (const PeerId to : pending.what.to) {
+      if (gone_.contains(to)) continue;
       GOSSAMER_TRY(transport_.open(to, false));
       if (transport_.has_credit(to)) now.push_back(to);
     }
@@ -121,7 +162,7 @@ Result<bool> Engine::pump_sends() {
         if (buffer.error().code == Errc::would_block) continue;
         return Failure(buffer.error());
       }
-      auto encoded = mixer_.encode(stream_, open_->info, pending.what, buffer->bytes);
+      auto encoded = mixer_.encode(stream_, info, pending.what, buffer->bytes);
       if (!encoded) {
         transport_.give_back(*buffer);
         return Failure(encoded.error());
@@ -130,79 +171,112 @@ Result<bool> Engine::pump_sends() {
       pending.header.codec = static_cast<std::uint16_t>(encoded->codec);
       pending.header.phase = pending.what.phase;
       pending.header.kind = pending.what.kind;
-      pending.header.round = open_->info.round;
+      pending.header.round = info.round;
       pending.header.count = encoded->count;
       pending.header.used = encoded->used;
+      if (traits_.asynchronous) settle(info);
     }
     std::erase_if(pending.what.to, [&](PeerId to) { return std::find(now.begin(), now.end(), to) != now.end(); });
     transport_.send(*pending.buffer, pending.header, now, pending.what.to.empty());
     stats_.payloads_sent += now.size();
   }
-  std::erase_if(open_->sends, [](const Pending& pending) { return pending.what.to.empty(); });
-  return open_->sends.empty();
+  std::erase_if(sends, [](const Pending& pending) { return pending.what.to.empty(); });
+  return sends.empty();
 }
 
 // Hands the arrivals of the present phase to the mixer; true when it did, and a new plan is in force.
-Result<bool> Engine::pump_arrivals() {
-  if (open_->awaits.empty()) return false;
+Result<bool> Engine::pump_arrivals(OpenRound& round) {
   std::vector<Arrival> here;
-  for (const Await& await : open_->awaits) {
-    if (const auto came = waiting_.find({open_->info.round, await.phase, await.from}); came != waiting_.end())
-      here.push_back(came->second);
-    else
-      GOSSAMER_TRY(transport_.open(await.from, true));
+  for (const Await& await : round.awaits) {
+    const auto came = waiting_.find({round.info.round, await.phase, await.from});
+    if (came == waiting_.end()) return false;
+    here.push_back(came->second);
   }
-  const bool gather = mixer_.traits().gather;
-  if (here.empty() || (gather && here.size() < open_->awaits.size())) return false;
-  // A mixer may send what an arrival makes of its state only after it has sent what it owes before.
-  if (!open_->sends.empty()) return false;
   std::sort(here.begin(), here.end(), [](const Arrival& a, const Arrival& b) { return a.from < b.from; });
-  auto plan = mixer_.arrived(stream_, open_->info, here);
+  auto plan = mixer_.arrived(stream_, round.info, here);
   for (const Arrival& arrival : here) {
     waiting_.erase({arrival.header.round, arrival.header.phase, arrival.from});
     transport_.release(arrival);
   }
-  if (!plan) return fail(fmt::format("round {}", open_->info.round), plan.error());
-  GOSSAMER_TRY(adopt(std::move(*plan)));
+  if (!plan) return fail(fmt::format("round {}", round.info.round), plan.error());
+  if (traits_.asynchronous) settle(round.info);
+  for (Outgoing& what : plan->send) round.sends.push_back({std::move(what), std::nullopt, {}});
+  round.awaits = std::move(plan->await);
   return true;
 }
 
-void Engine::close() {
-  affine_ = mixer_.result(stream_, open_->info, add_.span());
+// Takes the mixer's result into the shadow and into what waits for the trainer.
+void Engine::settle(const RoundInfo& info) {
+  const auto affine = mixer_.result(stream_, info, add_.span());
+  if (!affine) return;
   stats_.correction_norm = std::sqrt(squared_norm(add_.span()));
-  // The shadow is what the model will be once the trainer has applied the correction.
-  affine_apply(affine_, add_.span(), shadow_.span());
-  pending_ = true;
-  ++stats_.rounds;
-  stats_.waiting += clock_.now() - open_->opened;
-  open_.reset();
+  affine_apply(affine->a, add_.span(), shadow_.span());
+  if (!pending_) {
+    a_ = affine->a;
+    copy(add_.span(), sum_.span());
+    pending_ = true;
+  } else {
+    a_ *= affine->a;
+    affine_apply(affine->a, add_.span(), sum_.span());
+  }
+}
+
+// An asynchronous peer can be spoken to at any time by whoever may ever be its neighbour in this or the next period.
+void Engine::listen() {
+  for (const Edge& edge : topology_.at(next_round_, setup_.self).in)
+    if (!gone_.contains(edge.peer))
+      if (const auto opened = transport_.open(edge.peer, true); !opened) gone_.insert(edge.peer);
+}
+
+bool Engine::awaited(const Key& key) const {
+  const auto round = open_.find(key.round);
+  if (round == open_.end()) return false;
+  const auto& awaits = round->second.awaits;
+  return std::find(awaits.begin(), awaits.end(), Await{key.from, key.phase}) != awaits.end();
+}
+
+Result<> Engine::check(const OpenRound& round) const {
+  for (const PeerId peer : waiting_for(round))
+    if (gone_.contains(peer))
+      return fail(Errc::peer_gone, fmt::format("lost the connection to peer {} in round {}", peer, round.info.round));
+  if (const Duration open_for = clock_.now() - round.opened; open_for > setup_.round_deadline)
+    return fail(Errc::timed_out, fmt::format("round {} is open for {:.1f} s (deadline {:.1f} s): {}", round.info.round,
+                                             seconds(open_for), seconds(setup_.round_deadline), describe_waiting(round)));
+  return {};
 }
 
 std::vector<PeerId> Engine::waiting_for() const {
   std::vector<PeerId> peers;
-  if (!open_) return peers;
-  for (const Await& await : open_->awaits)
-    if (!waiting_.contains({open_->info.round, await.phase, await.from})) peers.push_back(await.from);
-  for (const Pending& pending : open_->sends) peers.insert(peers.end(), pending.what.to.begin(), pending.what.to.end());
+  for (const auto& [number, round] : open_) {
+    const auto these = waiting_for(round);
+    peers.insert(peers.end(), these.begin(), these.end());
+  }
   std::sort(peers.begin(), peers.end());
   peers.erase(std::unique(peers.begin(), peers.end()), peers.end());
   return peers;
 }
 
-std::string Engine::describe_waiting() const {
+std::vector<PeerId> Engine::waiting_for(const OpenRound& round) const {
+  std::vector<PeerId> peers;
+  for (const Await& await : round.awaits)
+    if (!waiting_.contains({round.info.round, await.phase, await.from})) peers.push_back(await.from);
+  for (const Pending& pending : round.sends) peers.insert(peers.end(), pending.what.to.begin(), pending.what.to.end());
+  return peers;
+}
+
+std::string Engine::describe_waiting(const OpenRound& round) const {
   std::string text;
-  for (const Await& await : open_->awaits)
-    if (!waiting_.contains({open_->info.round, await.phase, await.from}))
+  for (const Await& await : round.awaits)
+    if (!waiting_.contains({round.info.round, await.phase, await.from}))
       text += fmt::format("{}nothing came from peer {}", text.empty() ? "" : ", ", await.from);
-  for (const Pending& pending : open_->sends)
-    for (const PeerId to : pending.what.to)
-      text += fmt::format("{}peer {} takes no payload", text.empty() ? "" : ", ", to);
+  for (const Pending& pending : round.sends)
+    for (const PeerId to : pending.what.to) text += fmt::format("{}peer {} takes no payload", text.empty() ? "" : ", ", to);
   return text.empty() ? "waiting for nobody" : text;
 }
 
 Time Engine::next_deadline() const {
   Time next = transport_.next_deadline();
-  if (open_) next = std::min(next, open_->opened + setup_.round_deadline);
+  for (const auto& [number, round] : open_) next = std::min(next, round.opened + setup_.round_deadline);
   return next;
 }
 

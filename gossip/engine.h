@@ -5,18 +5,21 @@
 // time in production, the simulator's event queue in tests.
 //
 // Rounds and synchrony.  publish() opens round r with a snapshot.  The round closes when the mixer awaits
-// nothing more: under `bulk` that is when this round's neighbours are in, and nobody else.  A round that is
-// open longer than the deadline is an error that names who was waited for.
+// nothing more, which needs this round's neighbours and nobody else.  A trainer under `bulk` waits for that
+// before it goes on; under `stale: s` up to s older rounds may still be open when it publishes; under `async`
+// it never waits.  A round that is open longer than the deadline is an error that names who was waited for.
 //
 // The shadow is the last published vector plus every correction not yet applied.
 //
-// Belongs to one thread at a time; runtime/peer.cc serialises trainer and engine where they overlap.
+// Belongs to one thread at a time; runtime/engine_driver.h serialises trainer and engine where they overlap.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -32,15 +35,16 @@ struct EngineSetup {
   PeerId self = 0;
   std::size_t peers = 0;
   std::size_t vector_size = 0;  // floats
+  std::size_t rounds_open = 1;  // as the mixer was set up
   Duration round_deadline = std::chrono::seconds(60);
 };
 
 struct EngineStats {
-  Round rounds = 0;               // closed
-  double correction_norm = 0;     // 2-norm of the last correction
+  Round rounds = 0;                // closed
+  Round skipped = 0;               // async: publications that found the last exchange still open
+  double correction_norm = 0;      // 2-norm of the last correction
   std::uint64_t payloads_sent = 0;
   std::uint64_t payloads_received = 0;
-  Duration waiting{};             // rounds open, summed
   std::map<PeerId, Round> last_from;  // the newest round each in-neighbour was heard for
 };
 
@@ -50,15 +54,17 @@ class Engine {
   Engine(EngineSetup setup, const Clock& clock, const Topology& topology, Mixer& mixer, Transport& transport,
          Stream& stream);
 
-  // Opens the next round with a snapshot of `vector`.  REQUIRES: !open().
+  // Whether publish() is allowed: fewer rounds are open than may be.  Always, for an asynchronous mixer.
+  bool can_publish() const;
+  // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
+  // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.
   void publish(std::span<const float> vector, double learning_rate);
 
-  // A round is under way.
-  bool open() const { return open_.has_value(); }
+  std::size_t open_rounds() const { return open_.size(); }
 
-  // A closed round's correction has not been applied yet.
+  // Corrections of closed rounds wait to be applied.
   bool correction_ready() const { return pending_; }
-  // vector = a * vector + add.  No-op without a correction.
+  // vector = a * vector + add, for all of them.  No-op without a correction.
   void apply(std::span<float> vector);
 
   // Moves transport and rounds forward.  Errors end the run: a peer gone that is waited for, a deadline
@@ -68,10 +74,10 @@ class Engine {
   // When step() must run even if nothing arrives.
   Time next_deadline() const;
 
-  // Everything sent is with its receivers.
-  bool drained() const { return transport_.drained(); }
+  // Nothing is left to send, and everything sent is with its receivers.
+  bool drained() const { return answers_.empty() && transport_.drained(); }
 
-  // Who the open round is waiting for.
+  // Who the open rounds are waiting for.
   std::vector<PeerId> waiting_for() const;
 
   const EngineStats& stats() const { return stats_; }
@@ -94,31 +100,48 @@ class Engine {
     Neighbourhood edges;
     std::vector<Pending> sends;
     std::vector<Await> awaits;
+    AlignedBuffer<float> snapshot;  // rounds that overlap have one each
     Time opened;
   };
+  struct Answer {  // asynchronous: to a payload that nobody awaited
+    RoundInfo info;
+    std::vector<Pending> sends;
+  };
 
-  Result<> adopt(Plan plan);
-  Result<bool> pump_sends();
-  Result<bool> pump_arrivals();
-  void close();
-  std::string describe_waiting() const;
+  Result<> take(const Arrival& arrival);
+  Result<> answer(const Arrival& arrival);
+  Result<bool> advance(OpenRound& round);
+  Result<bool> pump_sends(const RoundInfo& info, std::vector<Pending>& sends);
+  Result<bool> pump_arrivals(OpenRound& round);
+  void settle(const RoundInfo& info);
+  void listen();
+  bool awaited(const Key& key) const;
+  Result<> check(const OpenRound& round) const;
+  std::string describe_waiting(const OpenRound& round) const;
+  std::vector<PeerId> waiting_for(const OpenRound& round) const;
 
   EngineSetup setup_;
   const Clock& clock_;
   const Topology& topology_;
   Mixer& mixer_;
+  const MixerTraits traits_;
   Transport& transport_;
   Stream& stream_;
 
   Round next_round_ = 0;
-  std::optional<OpenRound> open_;
+  std::map<Round, OpenRound> open_;
+  std::vector<AlignedBuffer<float>> snapshots_;  // free ones
+  std::vector<std::size_t> slots_;               // free ones
+  std::vector<Answer> answers_;
+
   AlignedBuffer<float> shadow_;
-  AlignedBuffer<float> add_;
-  Affine affine_;
+  AlignedBuffer<float> add_;    // of one result
+  AlignedBuffer<float> sum_;    // of all that wait for apply()
+  double a_ = 1;
   bool pending_ = false;
 
   std::map<Key, Arrival> waiting_;  // came, not yet handed to the mixer; their slots are occupied
-  std::map<PeerId, bool> gone_;
+  std::set<PeerId> gone_;
   TransportEvents events_;
   EngineStats stats_;
 };

@@ -12,7 +12,15 @@
 //     result(info, add)            -> Affine: model = a * model + add
 //
 // Arrivals of a phase are handed over all at once, in ascending order of peer, so that floating-point
-// sums come out the same in every run.  A mixer that takes them as they come says so in its traits.
+// sums come out the same in every run.  All sends of a phase are encoded before its arrivals are handed over.
+//
+// Rounds may overlap (`synchrony: stale`): up to RoundInfo::slots rounds are open at once, each with a
+// slot number of its own for what a mixer keeps per round.  They may end in any order.
+//
+// An asynchronous mixer (MixerTraits::asynchronous) also gets arrivals that nobody awaits, one by one and
+// at once: arrived() may answer them.  Its shadow is live: it always is the last published vector plus all
+// corrections so far, also those that the trainer has not applied.  result() is asked after every arrived()
+// and encode(), and gives what there is.
 //
 // A Mixer belongs to one thread, its engine's.
 #pragma once
@@ -20,6 +28,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,6 +51,7 @@ struct RoundInfo {
   std::size_t peers = 0;
   const Neighbourhood* edges = nullptr;  // this round's, from the topology
   double learning_rate = 0;              // of the local step before this round
+  std::size_t slot = 0;                  // of the open rounds: 0 .. slots-1
 };
 
 // A payload that the mixer wants sent: encoded once, delivered to each of `to`.
@@ -80,7 +90,7 @@ enum class Exchanges : std::uint8_t { model, gradient };
 
 struct MixerTraits {
   Exchanges exchanges = Exchanges::model;
-  bool gather = true;            // false: arrivals one by one, as they come
+  bool asynchronous = false;     // pairs exchange when they like; there are no rounds to wait for
   bool each_once = false;        // payloads are differences: one lost or repeated is never made good
   bool uses_graph = true;        // false: the algorithm has a schedule of its own (all-reduce)
 };
@@ -97,17 +107,19 @@ class Mixer {
   // A local change to the gradient before the optimizer sees it (tracking, quasi-global momentum).
   virtual void gradient(Stream&, const RoundInfo&, std::span<float> /*gradient*/) {}
 
-  // `shadow` is the vector as published; it stays valid and unchanged until result() of this round.
+  // `shadow` is the vector as published; it stays valid and unchanged until result() of this round (asynchronous: it
+  // stays valid for ever and is live).
   virtual Plan begin(Stream& stream, const RoundInfo& info, std::span<const float> shadow) = 0;
 
   virtual Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what,
                                  std::span<std::byte> out) = 0;
 
-  // The bytes come from outside: an error names what does not fit, and ends the run.
+  // The bytes come from outside: an error names what does not fit, and ends the run.  For arrivals that nobody
+  // awaits, info.round is the sender's.
   virtual Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) = 0;
 
-  // Writes the whole of `add`.
-  virtual Affine result(Stream& stream, const RoundInfo& info, std::span<float> add) = 0;
+  // Writes the whole of `add`; without a value there is nothing to do (asynchronous mixers only).
+  virtual std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) = 0;
 
   // What a restart needs.
   virtual void save(Writer&) const {}

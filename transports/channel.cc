@@ -35,6 +35,12 @@ Writer begin_notice(NoticeKind kind, const TransportSetup& setup, Incarnation to
   return writer;
 }
 
+// Never 0, which means that there is none.
+std::uint32_t checksum(std::span<const std::byte> bytes) {
+  const auto hash = static_cast<std::uint32_t>(XXH3_64bits(bytes.data(), bytes.size()));
+  return hash ? hash : 1;
+}
+
 constexpr std::size_t kAlignment = 64;
 std::size_t slot_size(const TransportSetup& setup) {
   return (std::max<std::size_t>(setup.payload_size_max, 1) + kAlignment - 1) / kAlignment * kAlignment;
@@ -208,7 +214,7 @@ void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std:
   full.version = kWireVersion;
   full.sender = setup_.self;
   full.incarnation = setup_.incarnation;
-  full.checksum = setup_.checksum ? XXH3_64bits(buffer.bytes.data(), header.used) : 0;
+  full.checksum = setup_.checksum ? checksum(buffer.bytes.first(header.used)) : 0;
   for (const PeerId id : to) {
     GOSSAMER_CHECK(has_credit(id), "send without credit");
     Peer& peer = at(id);
@@ -486,7 +492,7 @@ void Transport::deliver(Peer& peer, const PayloadHeader& header, TransportEvents
   peer.held.emplace(header.sequence, false);
   const std::size_t slot = (header.sequence - 1) % setup_.window;
   const Arrival arrival{peer.id, header, peer.mailbox->memory().bytes().subspan(slot * slot_size(setup_), header.used)};
-  if (header.checksum != 0 && XXH3_64bits(arrival.bytes.data(), arrival.bytes.size()) != header.checksum) {
+  if (header.checksum != 0 && checksum(arrival.bytes) != header.checksum) {
     events->faults.push_back({peer.id, {Errc::corrupt, fmt::format("payload {} of peer {} arrived damaged (checksum)", header.sequence, peer.id)}});
     release(arrival);
     return;

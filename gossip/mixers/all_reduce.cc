@@ -52,10 +52,10 @@ class RingAllReduce final : public Mixer {
     return plan();
   }
 
-  Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
+  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
     const float scale = 1.f / static_cast<float>(peers());
     for (std::size_t i = 0; i < sum_.size(); ++i) add[i] = scale * sum_[i];
-    return {.a = 0};
+    return Affine{.a = 0};
   }
 
  private:

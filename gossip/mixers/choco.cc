@@ -131,11 +131,11 @@ class ChocoPerEdge final : public Choco {
     return Plan{};
   }
 
-  Affine result(Stream&, const RoundInfo& info, std::span<float> add) override {
+  std::optional<Affine> result(Stream&, const RoundInfo& info, std::span<float> add) override {
     for (const Edge& edge : info.edges->out)
       if (!mirrored(edge, info.edges->in)) axpy(-gamma() * static_cast<float>(edge.weight), replicas(edge.peer).own.span(), sum_.span());
     copy(sum_.span(), add);
-    return {};
+    return Affine{};
   }
 
   void save(Writer& writer) const override {
@@ -209,9 +209,9 @@ class ChocoAggregate final : public Choco {
     return Plan{};
   }
 
-  Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
+  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
     for (std::size_t i = 0; i < sum_.size(); ++i) add[i] = static_cast<float>(setup_.step_size * sum_[i]);
-    return {};
+    return Affine{};
   }
 
   void save(Writer& writer) const override {

@@ -18,53 +18,64 @@ namespace {
 
 class Dpsgd final : public Mixer {
  public:
-  explicit Dpsgd(const MixerSetup& setup)
-      : setup_(setup), sum_(setup.layout->size()), theirs_(setup.layout->size()), own_(setup.layout->size()) {}
+  explicit Dpsgd(const MixerSetup& setup) : setup_(setup), open_(setup.rounds_open), theirs_(setup.layout->size()) {
+    for (Open& open : open_) open.sum = AlignedBuffer<float>(setup.layout->size());
+    if (!exact())
+      for (Open& open : open_) open.rounded = AlignedBuffer<float>(setup.layout->size());
+  }
 
   std::string_view name() const override { return "d-psgd"; }
   MixerTraits traits() const override { return {}; }
   std::size_t payload_capacity() const override { return setup_.compressor->capacity(*setup_.layout); }
 
   Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
-    shadow_ = shadow;
-    std::fill_n(sum_.data(), sum_.size(), 0.f);
+    Open& open = open_[info.slot];
+    open.model = shadow;
+    std::fill_n(open.sum.data(), open.sum.size(), 0.f);
     return exchange_with_neighbours(*info.edges);
   }
 
-  Result<Encoded> encode(Stream& stream, const RoundInfo&, const Outgoing&, std::span<std::byte> out) override {
-    GOSSAMER_TRY_ASSIGN(const std::size_t used, setup_.compressor->encode(stream, shadow_, *setup_.layout, 0, out));
+  Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing&, std::span<std::byte> out) override {
+    Open& open = open_[info.slot];
+    GOSSAMER_TRY_ASSIGN(const std::size_t used, setup_.compressor->encode(stream, open.model, *setup_.layout, 0, out));
     if (!exact()) {
-      std::fill_n(own_.data(), own_.size(), 0.f);
-      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, out.first(used), *setup_.layout, 1, own_.span()));
+      std::fill_n(open.rounded.data(), open.rounded.size(), 0.f);
+      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, out.first(used), *setup_.layout, 1, open.rounded.span()));
+      open.model = open.rounded.span();
     }
     return Encoded{used, setup_.compressor->codec(), setup_.layout->size()};
   }
 
   Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
-    const std::span<const float> mine = exact() ? shadow_ : own_.span();
-    std::size_t edge = 0;
+    Open& open = open_[info.slot];
+    auto edge = info.edges->in.begin();
     for (const Arrival& arrival : arrivals) {
       GOSSAMER_TRY(check_payload(arrival, setup_.compressor->codec(), setup_.layout->size()));
       std::fill_n(theirs_.data(), theirs_.size(), 0.f);
       GOSSAMER_TRY(setup_.compressor->add_decoded(stream, arrival.bytes, *setup_.layout, 1, theirs_.span()));
-      while (info.edges->in[edge].peer != arrival.from) ++edge;
-      const auto weight = static_cast<float>(info.edges->in[edge].weight);
-      for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * (theirs_[i] - mine[i]);
+      while (edge->peer != arrival.from) ++edge;
+      const auto weight = static_cast<float>(edge->weight);
+      for (std::size_t i = 0; i < theirs_.size(); ++i) open.sum[i] += weight * (theirs_[i] - open.model[i]);
     }
     return Plan{};
   }
 
-  Affine result(Stream&, const RoundInfo&, std::span<float> add) override {
-    copy(sum_.span(), add);
-    return {};
+  std::optional<Affine> result(Stream&, const RoundInfo& info, std::span<float> add) override {
+    copy(open_[info.slot].sum.span(), add);
+    return Affine{};
   }
 
  private:
+  struct Open {
+    std::span<const float> model;  // as the neighbours see it: rounded where the codec rounds
+    AlignedBuffer<float> sum, rounded;
+  };
+
   bool exact() const { return setup_.compressor->codec() == CodecId::none; }
 
   MixerSetup setup_;
-  std::span<const float> shadow_;
-  AlignedBuffer<float> sum_, theirs_, own_;
+  std::vector<Open> open_;
+  AlignedBuffer<float> theirs_;
 };
 
 }  // namespace

@@ -102,11 +102,11 @@ class Network {
 
   // Drives all engines until every open round has closed, and applies the corrections.
   Result<> finish() {
-    for (int turns = 0; turns < 2000000; ++turns) {
+    for (int turns = 0; turns < 100000; ++turns) {
       bool open = false;
       for (auto& peer : peers_) {
         GOSSAMER_TRY(peer->engine->step());
-        open |= peer->engine->open();
+        open |= peer->engine->open_rounds() > 0;
       }
       if (!open) {
         for (auto& peer : peers_) peer->engine->apply(peer->model);

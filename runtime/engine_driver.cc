@@ -1,0 +1,93 @@
+#include "runtime/engine_driver.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/check.h"
+
+namespace gossamer {
+namespace {
+
+constexpr Duration kSleepMax = std::chrono::milliseconds(100);
+
+}  // namespace
+
+EngineDriver::EngineDriver(Engine& engine, Fabric& fabric, const Clock& clock, int wake_fd, bool threaded)
+    : engine_(engine), fabric_(fabric), clock_(clock), wake_fd_(threaded ? -1 : wake_fd) {
+  if (!threaded) return;
+  nudge_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  GOSSAMER_CHECK(nudge_fd_ >= 0, "no descriptor left for an eventfd");
+  thread_ = std::thread([this] { run(); });
+}
+
+EngineDriver::~EngineDriver() {
+  if (!thread_.joinable()) return;
+  stop_ = true;
+  eventfd_write(nudge_fd_, 1);
+  thread_.join();
+  close(nudge_fd_);
+}
+
+Result<> EngineDriver::nudge() {
+  if (thread_.joinable()) {
+    eventfd_write(nudge_fd_, 1);
+    const std::lock_guard guard(mutex_);
+    if (error_) return Failure(*error_);
+    return {};
+  }
+  const std::lock_guard guard(mutex_);
+  return engine_.step();
+}
+
+Result<> EngineDriver::wait(Duration at_most) {
+  if (thread_.joinable()) {
+    std::unique_lock guard(mutex_);
+    const std::uint64_t seen = changes_;
+    changed_.wait_for(guard, std::min(at_most, kSleepMax), [&] { return changes_ != seen || error_ || engine_.open_rounds() == 0; });
+    if (error_) return Failure(*error_);
+    return {};
+  }
+  const std::lock_guard guard(mutex_);
+  GOSSAMER_TRY(engine_.step());
+  if (engine_.open_rounds() == 0 && engine_.drained()) return {};
+  sleep(engine_.next_deadline(), at_most);
+  return engine_.step();
+}
+
+// Only the thread that polls the fabric comes here, so arming it needs no lock.
+void EngineDriver::sleep(Time deadline, Duration at_most) {
+  if (!fabric_.arm()) return;
+  const Duration left = std::max<Duration>(deadline - clock_.now(), std::chrono::milliseconds(1));
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(std::min({left, at_most, kSleepMax}));
+  std::array<pollfd, 3> descriptors{{{fabric_.wait_fd(), POLLIN, 0}, {wake_fd_, POLLIN, 0}, {nudge_fd_, POLLIN, 0}}};
+  ::poll(descriptors.data(), descriptors.size(), static_cast<int>(ms.count()));
+  if (nudge_fd_ >= 0) {
+    eventfd_t count;
+    eventfd_read(nudge_fd_, &count);
+  }
+}
+
+void EngineDriver::run() {
+  while (!stop_) {
+    Time deadline;
+    {
+      const std::lock_guard guard(mutex_);
+      const std::size_t open_before = engine_.open_rounds();
+      const auto result = engine_.step();
+      if (!result) error_ = result.error();
+      if (!result || engine_.open_rounds() < open_before) {
+        ++changes_;
+        changed_.notify_all();
+      }
+      if (error_) return;
+      deadline = engine_.next_deadline();
+    }
+    sleep(deadline, kSleepMax);
+  }
+}
+
+}  // namespace gossamer

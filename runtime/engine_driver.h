@@ -1,0 +1,56 @@
+// Lends an engine time: on the caller's thread, or on a thread of its own where communication overlaps
+// computation.
+//
+// Between the two modes nothing changes for the engine: its calls are serialised by the driver's mutex.
+// Inline, a peer that waits sleeps on the fabric's descriptor; threaded, the driver's thread does, and the
+// trainer's thread sleeps until a round has closed.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "gossip/engine.h"
+#include "transports/fabric.h"
+
+namespace gossamer {
+
+class EngineDriver {
+ public:
+  // `wake_fd` (or -1) also ends a wait: the control plane has something to say.
+  EngineDriver(Engine& engine, Fabric& fabric, const Clock& clock, int wake_fd, bool threaded);
+  ~EngineDriver();
+  EngineDriver(const EngineDriver&) = delete;
+  EngineDriver& operator=(const EngineDriver&) = delete;
+
+  // Hold it while touching the engine or anything that does.
+  std::unique_lock<std::mutex> lock() { return std::unique_lock(mutex_); }
+
+  // Lends time without waiting.  Threaded: tells the thread that something was published.
+  Result<> nudge();
+
+  // Lends time until something may have changed, `wake_fd` is readable or `at_most` has passed.
+  Result<> wait(Duration at_most);
+
+ private:
+  void sleep(Time deadline, Duration at_most);
+  void run();
+
+  Engine& engine_;
+  Fabric& fabric_;
+  const Clock& clock_;
+  int wake_fd_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t changes_ = 0;
+  std::optional<Error> error_;
+  int nudge_fd_ = -1;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace gossamer

@@ -1,0 +1,38 @@
+// What peers tell the coordinator (rank 0) over the control plane: topics, and how the bytes are made.
+//
+// Parsers treat their input as coming from outside.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "runtime/records.h"
+
+namespace gossamer::messages {
+
+inline constexpr std::string_view kRecord = "record";        // an interval of a peer
+inline constexpr std::string_view kSummary = "summary";      // a peer's last words
+inline constexpr std::string_view kModel = "model";          // its final model, float32
+inline constexpr std::string_view kStart = "start-model";    // the model everybody starts from
+inline constexpr std::string_view kStartHash = "start-hash"; // its XXH3-64
+inline constexpr std::string_view kStartReply = "start-reply";  // "same" or "send"
+inline constexpr std::string_view kAbort = "abort";          // a peer gives up; the text says why
+
+struct Record {
+  IntervalRecord record;
+  std::vector<double> sketch;  // count-sketch of the model at record.step; for the consensus distance
+};
+
+std::string pack(const Record& record);
+Result<Record> unpack_record(std::string_view bytes);
+
+std::string pack(const PeerSummary& summary);
+Result<PeerSummary> unpack_summary(std::string_view bytes);
+
+std::string pack(std::span<const float> model);
+Result<> unpack_model(std::string_view bytes, std::span<float> model);
+
+}  // namespace gossamer::messages

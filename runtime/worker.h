@@ -1,0 +1,77 @@
+// The loop of one peer, as a state machine: local steps and exchanges in the order the run file asks for.
+//
+// A Worker neither waits nor computes a gradient by itself: advance() does what can be done at once and
+// says what it wants next, and its caller gives it that.  So a peer's threads drive it in production and
+// the simulator's event queue in tests, with the same code between.
+//
+// Orders, for a model that is exchanged every H steps (x the model, g the gradient, c(x) the correction
+// that gossip computes from everybody's published x):
+//
+//     adapt-then-combine    y = x - eta g(x);          x <- y + c(y)
+//     combine-then-adapt    publish x;  step;          x <- x - eta g(x) + c(x)
+//     overlap: delayed      the exchange of a window runs while the next window computes, which is the
+//                           combine-then-adapt recursion without waiting
+//
+// An algorithm that exchanges gradients does so between gradient and optimizer; with `delayed` the
+// optimizer gets the average of the step before (Pipe-SGD, Li et al. 2018), and the first step moves nothing.
+//
+// Belongs to one thread at a time, like the engine it holds.
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "gossip/engine.h"
+#include "gossip/mixer.h"
+#include "trainer/trainer.h"
+
+namespace gossamer {
+
+struct WorkerSetup {
+  std::uint64_t steps = 0;        // local steps in all
+  std::uint32_t local_steps = 1;  // H, between exchanges of models
+  bool combine_then_adapt = false;
+  bool delayed = false;
+  double gradient_scale = 1;      // weighs this peer by its share of the data: peers * samples / all samples
+};
+
+enum class Wants : std::uint8_t {
+  compute,   // call compute()
+  exchange,  // drive the engine, then advance() again
+  done,
+};
+
+class Worker {
+ public:
+  // All references outlive the Worker.
+  Worker(WorkerSetup setup, Trainer& trainer, Engine& engine, Mixer& mixer, Stream& stream);
+
+  // REQUIRES: compute() was called if advance() last wanted it.
+  Wants advance();
+
+  // The gradient of the next step.  May run while another thread drives the engine, if the run overlaps.
+  // Errors: diverged, when the loss is no longer a number.
+  Result<> compute();
+
+  std::uint64_t steps() const { return trainer_.steps(); }
+  double last_loss() const { return last_loss_; }
+
+ private:
+  enum class At : std::uint8_t { step, gradient_ready, gradient_exchange, update, window_end, publish, model_exchange, last_exchange, done };
+
+  bool exchanges_gradient() const { return mixer_.traits().exchanges == Exchanges::gradient; }
+  bool pipelined() const { return setup_.delayed || setup_.combine_then_adapt; }
+
+  WorkerSetup setup_;
+  Trainer& trainer_;
+  Engine& engine_;
+  Mixer& mixer_;
+  Stream& stream_;
+  At at_ = At::step;
+  bool outstanding_ = false;  // an exchange was published and its correction not yet applied
+  double last_loss_ = 0;
+  double published_rate_ = 0;
+  AlignedBuffer<float> own_gradient_;  // only where gradients are exchanged late
+};
+
+}  // namespace gossamer

@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::string_view kAddressPrefix = "loopback:";
 
-// Registered memory as senders see it.  They copy under the shared lock; the owner takes the other one to retire
-// it, so memory is never written once its Region is gone.
+// Registered memory as senders see it.  They copy under the shared lock; the owner takes the other one to
+// retire it, so memory is never written once its Region is gone.
 struct SharedRegion {
   std::shared_mutex mutex;
   bool retired = false;  // guarded by mutex
@@ -108,7 +108,8 @@ struct Local {
 
 class LoopbackRegion final : public Region {
  public:
-  LoopbackRegion(std::shared_ptr<Local> local, std::uint64_t id, AlignedBuffer<std::byte> owned, MemoryView memory)
+  LoopbackRegion(std::shared_ptr<Local> local, std::uint64_t id, AlignedBuffer<std::byte> owned,
+                 MemoryView memory)
       : local_(std::move(local)), id_(id), owned_(std::move(owned)) {
     shared_->memory = memory;
     const std::lock_guard lock(local_->endpoint->mutex);
@@ -161,8 +162,8 @@ class LoopbackTarget final : public Target {
 
 class LoopbackLink final : public Link {
  public:
-  LoopbackLink(std::shared_ptr<Local> local, std::shared_ptr<Endpoint> peer, std::shared_ptr<SharedLink> shared,
-               std::uint32_t id)
+  LoopbackLink(std::shared_ptr<Local> local, std::shared_ptr<Endpoint> peer,
+               std::shared_ptr<SharedLink> shared, std::uint32_t id)
       : local_(std::move(local)), peer_(std::move(peer)), shared_(std::move(shared)), id_(id) {}
 
   ~LoopbackLink() override {
@@ -179,12 +180,15 @@ class LoopbackLink final : public Link {
     Reader reader(std::as_bytes(std::span(remote.key.data(), remote.key.size())));
     const auto endpoint = reader.get<std::uint64_t>();
     const auto id = reader.get<std::uint64_t>();
-    if (!reader.ok() || reader.left() != 0) return fail(Errc::corrupt, "the region's key is not a loopback key");
+    if (!reader.ok() || reader.left() != 0)
+      return fail(Errc::corrupt, "the region's key is not a loopback key");
     if (endpoint != peer_->id)
-      return fail(Errc::corrupt, "the region's key belongs to another fabric, or to a previous life of this peer");
+      return fail(Errc::corrupt,
+                  "the region's key belongs to another fabric, or to a previous life of this peer");
     const std::lock_guard lock(peer_->mutex);
     const auto found = peer_->regions.find(id);
-    if (found == peer_->regions.end()) return fail(Errc::corrupt, "the region's key names no region of this peer");
+    if (found == peer_->regions.end())
+      return fail(Errc::corrupt, "the region's key names no region of this peer");
     if (found->second->memory.size != remote.size)
       return fail(Errc::corrupt, "the region's key and its size do not belong together");
     return std::make_unique<LoopbackTarget>(found->second, shared_, open_targets_);
@@ -198,7 +202,8 @@ class LoopbackLink final : public Link {
         (put.target && (!target || target->link() != shared_.get())))
       return Errc::invalid_argument;
     if (put.size > 0 && (!source || !target)) return Errc::invalid_argument;
-    if (source && (put.source_offset > source->memory().size || put.size > source->memory().size - put.source_offset))
+    if (source &&
+        (put.source_offset > source->memory().size || put.size > source->memory().size - put.source_offset))
       return Errc::invalid_argument;
     if (target && (put.target_offset > target->size() || put.size > target->size() - put.target_offset))
       return Errc::invalid_argument;
@@ -213,8 +218,8 @@ class LoopbackLink final : public Link {
       if (target->region().retired)
         status = Errc::peer_gone;  // as a network card would: an access error, and the link is broken
       else
-        std::memmove(target->region().memory.data + put.target_offset, source->memory().data + put.source_offset,
-                     put.size);
+        std::memmove(target->region().memory.data + put.target_offset,
+                     source->memory().data + put.source_offset, put.size);
     }
     if (status == Errc::ok) status = deliver(put.notice, put.size);
     if (status != Errc::ok) break_down();
@@ -289,7 +294,8 @@ LoopbackHub::~LoopbackHub() = default;
 
 class LoopbackFabric final : public Fabric {
  public:
-  LoopbackFabric(std::shared_ptr<LoopbackHub> hub, LoopbackOptions options, int event) : hub_(std::move(hub)) {
+  LoopbackFabric(std::shared_ptr<LoopbackHub> hub, LoopbackOptions options, int event)
+      : hub_(std::move(hub)) {
     local_->options = options;
     local_->endpoint = std::make_shared<Endpoint>();
     local_->endpoint->event = event;
@@ -318,7 +324,8 @@ class LoopbackFabric final : public Fabric {
       if (const auto sender = link->sender.lock()) sender->call_attention();
     }
     // Links may outlive this object; they must not send for it any more.
-    for (const auto& watched : local_->watched) watched.shared->peer_gone.store(true, std::memory_order_release);
+    for (const auto& watched : local_->watched)
+      watched.shared->peer_gone.store(true, std::memory_order_release);
     for (const auto& pending : local_->ended)
       if (pending.source_uses) --*pending.source_uses;
     local_->ended.clear();
@@ -352,14 +359,17 @@ class LoopbackFabric final : public Fabric {
       return fail(Errc::unsupported, "the loopback fabric copies with the CPU and takes host memory only");
     if (memory.data == nullptr && memory.size > 0)
       return fail(Errc::invalid_argument, "cannot register memory at a null address");
-    return std::make_unique<LoopbackRegion>(local_, ++local_->next_region, AlignedBuffer<std::byte>(), memory);
+    return std::make_unique<LoopbackRegion>(local_, ++local_->next_region, AlignedBuffer<std::byte>(),
+                                            memory);
   }
 
   Result<std::unique_ptr<Link>> connect(std::string_view address) override {
     std::uint64_t id = 0;
-    if (!address.starts_with(kAddressPrefix)) return fail(Errc::corrupt, "not the address of a loopback fabric");
+    if (!address.starts_with(kAddressPrefix))
+      return fail(Errc::corrupt, "not the address of a loopback fabric");
     address.remove_prefix(kAddressPrefix.size());
-    if (address.empty() || address.size() > 19) return fail(Errc::corrupt, "not the address of a loopback fabric");
+    if (address.empty() || address.size() > 19)
+      return fail(Errc::corrupt, "not the address of a loopback fabric");
     for (const char c : address) {
       if (c < '0' || c > '9') return fail(Errc::corrupt, "not the address of a loopback fabric");
       id = id * 10 + static_cast<std::uint64_t>(c - '0');
@@ -450,7 +460,8 @@ Result<std::unique_ptr<Fabric>> make_loopback(std::shared_ptr<LoopbackHub> hub, 
     return fail(Errc::invalid_argument, "a loopback fabric whose queues hold nothing can send nothing");
   const int event = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (event < 0)
-    return fail(Errc::io, std::string("cannot create the loopback fabric's eventfd: ") + std::strerror(errno));
+    return fail(Errc::io,
+                std::string("cannot create the loopback fabric's eventfd: ") + std::strerror(errno));
   return std::make_unique<LoopbackFabric>(std::move(hub), options, event);
 }
 

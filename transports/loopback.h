@@ -15,8 +15,8 @@ namespace gossamer {
 struct LoopbackOptions {
   // Puts of one link whose Ended has not been handed out yet; beyond it put() is would_block.
   std::size_t puts_in_flight_max = 64;
-  // Notices of one link that the receiver has not polled yet; beyond it put() and notify() are would_block, and
-  // the sender is woken when the receiver has polled.
+  // Notices of one link that the receiver has not polled yet; beyond it put() and notify() are would_block,
+  // and the sender is woken when the receiver has polled.
   std::size_t notices_queued_max = 1024;
 };
 
@@ -34,8 +34,8 @@ class LoopbackHub {
   std::unique_ptr<Directory> directory_;
 };
 
-// A fabric that other fabrics of the same hub can connect to.  Fabrics of one hub may live on different threads.
-// Fails only where the system has no descriptor left for its wake-ups.
+// A fabric that other fabrics of the same hub can connect to.  Fabrics of one hub may live on different
+// threads. Fails only where the system has no descriptor left for its wake-ups.
 Result<std::unique_ptr<Fabric>> make_loopback(std::shared_ptr<LoopbackHub> hub, LoopbackOptions options = {});
 
 }  // namespace gossamer

@@ -36,7 +36,11 @@ class UcxTarget final : public Target {
  public:
   UcxTarget(std::shared_ptr<LinkState> link, std::shared_ptr<std::size_t> open_targets, std::uint64_t region,
             std::uint64_t size, std::unique_ptr<Mapped> mapped)
-      : link_(std::move(link)), open_targets_(std::move(open_targets)), region_(region), size_(size), mapped_(std::move(mapped)) {
+      : link_(std::move(link)),
+        open_targets_(std::move(open_targets)),
+        region_(region),
+        size_(size),
+        mapped_(std::move(mapped)) {
     ++*open_targets_;
   }
   ~UcxTarget() override { --*open_targets_; }
@@ -68,7 +72,8 @@ class UcxLink final : public Link {
     const auto key = unpack_region_key(remote.key);
     if (!key) return fail(Errc::corrupt, "the region's key is not the key of a UCX fabric");
     if (key->nonce != state_->endpoint->nonce)
-      return fail(Errc::corrupt, "the region's key belongs to another fabric, or to a previous life of this peer");
+      return fail(Errc::corrupt,
+                  "the region's key belongs to another fabric, or to a previous life of this peer");
     if (key->address != remote.address || key->size != remote.size)
       return fail(Errc::corrupt, "the region's key and its size do not belong together");
     std::unique_ptr<Mapped> mapped;
@@ -85,7 +90,8 @@ class UcxLink final : public Link {
         (put.target && (!target || target->link() != state_.get())))
       return Errc::invalid_argument;
     if (put.size > 0 && (!source || !target)) return Errc::invalid_argument;
-    if (source && (put.source_offset > source->memory().size || put.size > source->memory().size - put.source_offset))
+    if (source &&
+        (put.source_offset > source->memory().size || put.size > source->memory().size - put.source_offset))
       return Errc::invalid_argument;
     if (target && (put.target_offset > target->size() || put.size > target->size() - put.target_offset))
       return Errc::invalid_argument;
@@ -128,7 +134,8 @@ class UcxFabric final : public Fabric {
   }
   Result<std::unique_ptr<Region>> add_region(MemoryView memory) override {
     if (memory.kind != MemoryKind::host)
-      return fail(Errc::unsupported, "the UCX fabric takes host memory only; stage device memory through allocate()");
+      return fail(Errc::unsupported,
+                  "the UCX fabric takes host memory only; stage device memory through allocate()");
     if (memory.data == nullptr && memory.size > 0)
       return fail(Errc::invalid_argument, "cannot register memory at a null address");
     GOSSAMER_TRY_ASSIGN(auto state, core_->map(memory, 0));
@@ -155,6 +162,8 @@ Result<std::unique_ptr<Fabric>> make_ucx(const UcxOptions& options) {
   return std::make_unique<ucx::UcxFabric>(std::move(core));
 }
 
-std::string ucx_version() { return ucp_get_version_string(); }
+std::string ucx_version() {
+  return ucp_get_version_string();
+}
 
 }  // namespace gossamer

@@ -1,21 +1,23 @@
 // A fabric over UCX: InfiniBand and RoCE, shared memory, TCP, whatever UCX finds on the machine.
 //
-// Towards another machine a put is one active message.  Its header says where the bytes belong and carries the
-// notice; UCX sends small ones eagerly and moves large ones straight into the target by rendezvous.  So the
-// receiver's poll() is what lets puts land.  On one machine, where shared memory is among the transports, memory
-// from allocate() is mapped by its neighbours: a put is a copy on the sender's thread, and only the notice travels.
-// Memory of the caller works everywhere too, through one more copy at the receiver, because a transfer into it
-// could not be recalled if the caller frees it.
+// Towards another machine a put is one active message.  Its header says where the bytes belong and carries
+// the notice; UCX sends small ones eagerly and moves large ones straight into the target by rendezvous.  So
+// the receiver's poll() is what lets puts land.  On one machine, where shared memory is among the transports,
+// memory from allocate() is mapped by its neighbours: a put is a copy on the sender's thread, and only the
+// notice travels. Memory of the caller works everywhere too, through one more copy at the receiver, because a
+// transfer into it could not be recalled if the caller frees it.
 //
 // An Ended with ok says that the source may be written again, not that the peer has seen the notice.
 //
 // When a peer dies:
 // - over a network its links go down as soon as UCX notices, and the puts under way end with peer_gone;
-// - over shared memory UCX notices nothing.  Puts towards the dead stay bounded by would_block.  Whoever knows of
-//   the death (a heartbeat, a pidfd) destroys the link, and soon after the puts end with peer_gone.  Regions that
-//   UCX might still read are kept mapped for it; memory of the caller given to add_region() must in this one case
-//   stay mapped until the fabric is gone.
-// A fabric that is destroyed in good order takes leave, and the links of its peers go down at once everywhere.
+// - over shared memory UCX notices nothing.  Puts towards the dead stay bounded by would_block.  Whoever
+// knows of
+//   the death (a heartbeat, a pidfd) destroys the link, and soon after the puts end with peer_gone.  Regions
+//   that UCX might still read are kept mapped for it; memory of the caller given to add_region() must in this
+//   one case stay mapped until the fabric is gone.
+// A fabric that is destroyed in good order takes leave, and the links of its peers go down at once
+// everywhere.
 //
 // One fabric is one UCX context with one worker.  Several may live in a process, on different threads.
 #pragma once
@@ -31,8 +33,8 @@
 namespace gossamer {
 
 struct UcxOptions {
-  // UCX's transports, "tcp,self" or "posix,sysv,self" or "rc,sm,self", say.  Empty: UCX_TLS, or else all that UCX
-  // finds.  Peers that are meant to reach each other need one in common.
+  // UCX's transports, "tcp,self" or "posix,sysv,self" or "rc,sm,self", say.  Empty: UCX_TLS, or else all that
+  // UCX finds.  Peers that are meant to reach each other need one in common.
   std::string tls;
   // Network devices, "mlx5_0:1" or "eth0", comma-separated.  Empty: UCX_NET_DEVICES, or else all of them.
   std::string net_devices;
@@ -45,13 +47,13 @@ struct UcxOptions {
   std::size_t puts_in_flight_max = 64;
   // Bare notices of one link that UCX has not taken off our hands yet; beyond it notify() is would_block.
   std::size_t notices_in_flight_max = 256;
-  // How many calls of poll() the puts of a destroyed link may take to end by themselves, where UCX does not tell
-  // that the peer is gone, before they are given up.
+  // How many calls of poll() the puts of a destroyed link may take to end by themselves, where UCX does not
+  // tell that the peer is gone, before they are given up.
   std::size_t abandon_polls = 1000;
 };
 
-// Errors: unsupported where this build has no UCX or UCX finds nothing to use (the message says what to install
-// or to set); invalid_argument for settings that UCX refuses.
+// Errors: unsupported where this build has no UCX or UCX finds nothing to use (the message says what to
+// install or to set); invalid_argument for settings that UCX refuses.
 Result<std::unique_ptr<Fabric>> make_ucx(const UcxOptions& options = {});
 
 // "1.13.1", or empty where this build has no UCX.

@@ -4,11 +4,14 @@
 namespace gossamer {
 
 Result<std::unique_ptr<Fabric>> make_ucx(const UcxOptions&) {
-  return fail(Errc::unsupported,
-              "this build has no UCX: install libucx-dev (Debian, Ubuntu) or ucx-devel (Fedora, RHEL), 1.13 or "
-              "newer, and build again with -Ducx=enabled");
+  return fail(
+      Errc::unsupported,
+      "this build has no UCX: install libucx-dev (Debian, Ubuntu) or ucx-devel (Fedora, RHEL), 1.13 or "
+      "newer, and build again with -Ducx=enabled");
 }
 
-std::string ucx_version() { return {}; }
+std::string ucx_version() {
+  return {};
+}
 
 }  // namespace gossamer

@@ -24,14 +24,16 @@
 namespace gossamer::ucx {
 namespace {
 
-constexpr int kProgressMax = 256;      // calls of UCX's progress in one poll(), so that poll() always returns
-constexpr int kSettleRounds = 200;     // of at most a millisecond each, for what is under way at shutdown
+constexpr int kProgressMax = 256;   // calls of UCX's progress in one poll(), so that poll() always returns
+constexpr int kSettleRounds = 200;  // of at most a millisecond each, for what is under way at shutdown
 constexpr int kForcedCloseRounds = 20;
 constexpr long kStarvedSleepMinNs = 100'000;  // doubled while nothing happens
 constexpr long kStarvedSleepMaxNs = 10'000'000;
 constexpr std::size_t kRegionKeySizeMax = 256;
 
-std::string say(ucs_status_t status) { return ucs_status_string(status); }
+std::string say(ucs_status_t status) {
+  return ucs_status_string(status);
+}
 
 // What UCX prints into a FILE*, as text.
 template <class Print>
@@ -55,9 +57,10 @@ std::string setting(const std::string& config, std::string_view name) {
   return config.substr(from, config.find('\n', from) - from);
 }
 
-// A dead peer is an ordinary event here and is reported by return values; UCX writes errors and warnings about it,
-// and about hardware that a machine does not have, to standard output.  UCX's log is quiet unless UCX_LOG_LEVEL asks
-// for something else than its default.  The level belongs to the UCX library and so to the whole process.
+// A dead peer is an ordinary event here and is reported by return values; UCX writes errors and warnings
+// about it, and about hardware that a machine does not have, to standard output.  UCX's log is quiet unless
+// UCX_LOG_LEVEL asks for something else than its default.  The level belongs to the UCX library and so to the
+// whole process.
 void quieten() {
 #ifdef GOSSAMER_UCX_HAS_LOG_LEVEL
   std::array<char, 32> level{};
@@ -85,7 +88,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
 
   ucp_config_t* raw_config = nullptr;
   if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &raw_config); status != UCS_OK)
-    return fail(Errc::invalid_argument, "UCX cannot read its settings (UCX_* in the environment): " + say(status));
+    return fail(Errc::invalid_argument,
+                "UCX cannot read its settings (UCX_* in the environment): " + say(status));
   const std::unique_ptr<ucp_config_t, ConfigDeleter> config(raw_config);
   // Without it a connection to a machine that is switched off would block for minutes.
   std::vector<std::pair<std::string, std::string>> settings = {{"CONN_NB", "y"}};
@@ -93,8 +97,10 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   if (!options.tls.empty()) settings.emplace_back("TLS", options.tls);
   if (!options.net_devices.empty()) settings.emplace_back("NET_DEVICES", options.net_devices);
   for (const auto& [key, value] : settings)
-    if (const ucs_status_t status = ucp_config_modify(config.get(), key.c_str(), value.c_str()); status != UCS_OK)
-      return fail(Errc::invalid_argument, "UCX refuses its setting UCX_" + key + "=" + value + ": " + say(status));
+    if (const ucs_status_t status = ucp_config_modify(config.get(), key.c_str(), value.c_str());
+        status != UCS_OK)
+      return fail(Errc::invalid_argument,
+                  "UCX refuses its setting UCX_" + key + "=" + value + ": " + say(status));
   const std::string in_force =
       printed([&](FILE* to) { ucp_config_print(config.get(), to, nullptr, UCS_CONFIG_PRINT_CONFIG); });
   core->tls_ = setting(in_force, "TLS");
@@ -115,7 +121,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   ucp_worker_params_t worker_params{};
   worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
   worker_params.thread_mode = UCS_THREAD_MODE_SINGLE;
-  if (const ucs_status_t status = ucp_worker_create(context, &worker_params, &core->worker_); status != UCS_OK)
+  if (const ucs_status_t status = ucp_worker_create(context, &worker_params, &core->worker_);
+      status != UCS_OK)
     return fail(Errc::unsupported, "UCX cannot use the transports '" + core->tls_ + "': " + say(status));
   ucp_worker_attr_t attributes{};
   attributes.field_mask = UCP_WORKER_ATTR_FIELD_MAX_AM_HEADER;
@@ -126,7 +133,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
                                        std::to_string(attributes.max_am_header) + " bytes only; " +
                                        std::to_string(sizeof(UcxWire) + kNoticeSizeMax) + " are needed");
   if (const ucs_status_t status = ucp_worker_get_efd(core->worker_, &core->worker_fd_); status != UCS_OK)
-    return fail(Errc::unsupported, "the transports '" + core->tls_ + "' cannot wake a sleeping process: " + say(status));
+    return fail(Errc::unsupported,
+                "the transports '" + core->tls_ + "' cannot wake a sleeping process: " + say(status));
   GOSSAMER_TRY(core->make_wait_fd());
 
   ucp_am_handler_param_t handler{};
@@ -150,8 +158,9 @@ Core::~Core() {
   if (timer_fd_ >= 0) ::close(timer_fd_);
 }
 
-// UCX's own descriptor tells of arrivals.  Over shared memory it does not tell when a full queue has room again
-// (the receiver's end knows nothing of the sender's sleep), so a sleep with messages held back is a short one.
+// UCX's own descriptor tells of arrivals.  Over shared memory it does not tell when a full queue has room
+// again (the receiver's end knows nothing of the sender's sleep), so a sleep with messages held back is a
+// short one.
 Result<> Core::make_wait_fd() {
   wait_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
   timer_fd_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -159,11 +168,13 @@ Result<> Core::make_wait_fd() {
   event.events = EPOLLIN;
   if (wait_fd_ < 0 || timer_fd_ < 0 || ::epoll_ctl(wait_fd_, EPOLL_CTL_ADD, worker_fd_, &event) != 0 ||
       ::epoll_ctl(wait_fd_, EPOLL_CTL_ADD, timer_fd_, &event) != 0)
-    return fail(Errc::io, std::string("cannot make the UCX fabric's descriptor for waiting: ") + std::strerror(errno));
+    return fail(Errc::io,
+                std::string("cannot make the UCX fabric's descriptor for waiting: ") + std::strerror(errno));
   return {};
 }
 
-std::unique_ptr<Mapped> Mapped::make(ucp_ep_h endpoint, const std::string& remote_key, std::uint64_t address) {
+std::unique_ptr<Mapped> Mapped::make(ucp_ep_h endpoint, const std::string& remote_key,
+                                     std::uint64_t address) {
   ucp_rkey_h key = nullptr;
   if (ucp_ep_rkey_unpack(endpoint, remote_key.data(), &key) != UCS_OK) return nullptr;
   void* data = nullptr;
@@ -209,12 +220,13 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
   region->memory = memory;
   if (region->allocated || memory.size > 0) {
     ucp_mem_map_params_t params{};
-    params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH |
-                        UCP_MEM_MAP_PARAM_FIELD_FLAGS;
+    params.field_mask =
+        UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH | UCP_MEM_MAP_PARAM_FIELD_FLAGS;
     params.address = memory.data;
     params.length = memory.size;
     params.flags = region->allocated ? UCP_MEM_MAP_ALLOCATE : 0;
-    if (const ucs_status_t status = ucp_mem_map(context_->get(), &params, &region->handle); status != UCS_OK) {
+    if (const ucs_status_t status = ucp_mem_map(context_->get(), &params, &region->handle);
+        status != UCS_OK) {
       region->handle = nullptr;
       return fail(Errc::io, (region->allocated ? "UCX cannot allocate " : "UCX cannot register ") +
                                 std::to_string(memory.size) + " bytes: " + say(status) +
@@ -234,8 +246,7 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
       region->remote_key.assign(static_cast<const char*>(key), key_size);
       ucp_rkey_buffer_release(key);
       // Rather a put by message than a key that does not fit the contract.
-      if (pack(this->key(*region)).size() > kRegionKeySizeMax)
-        region->remote_key.clear();
+      if (pack(this->key(*region)).size() > kRegionKeySizeMax) region->remote_key.clear();
     }
   }
   regions_.emplace(region->id, region);
@@ -274,8 +285,8 @@ Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
   auto endpoint = std::make_shared<Endpoint>();
   endpoint->core = this;
   endpoint->nonce = address.nonce;
-  // UCX's shared memory does not serve endpoints that ask to be told of failures; asking all the same would silently
-  // get a slower transport between two processes of one machine.
+  // UCX's shared memory does not serve endpoints that ask to be told of failures; asking all the same would
+  // silently get a slower transport between two processes of one machine.
   const bool neighbour = shared_memory_ && machine_ != 0 && address.machine == machine_;
   if (!create_endpoint(address, endpoint.get(), !neighbour) &&
       (neighbour || !create_endpoint(address, endpoint.get(), false))) {
@@ -339,8 +350,8 @@ void Core::sweep_requests() {
 }
 
 void Core::sweep_failures() {
-  // Endpoints without failure handling cannot be closed towards a peer that is gone; UCX takes them down with the
-  // worker.
+  // Endpoints without failure handling cannot be closed towards a peer that is gone; UCX takes them down with
+  // the worker.
   std::erase_if(failed_, [&](const std::shared_ptr<Endpoint>& endpoint) {
     if (!endpoint->tells_failures || endpoint->handle == nullptr) return false;
     close_by_force(std::exchange(endpoint->handle, nullptr));
@@ -388,7 +399,8 @@ bool Core::arm() {
   }
   itimerspec wake{};
   if (unseen_ > 0) {
-    wake.it_value.tv_nsec = starved_sleep_ns_ = std::clamp(2 * starved_sleep_ns_, kStarvedSleepMinNs, kStarvedSleepMaxNs);
+    wake.it_value.tv_nsec = starved_sleep_ns_ =
+        std::clamp(2 * starved_sleep_ns_, kStarvedSleepMinNs, kStarvedSleepMaxNs);
   }
   if (unseen_ > 0 || timer_armed_) ::timerfd_settime(timer_fd_, 0, &wake, nullptr);  // zero disarms
   timer_armed_ = unseen_ > 0;

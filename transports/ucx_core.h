@@ -1,10 +1,11 @@
 // The inside of a UCX fabric: context, worker, endpoints and what is under way.  Private to the UCX backend.
 //
-// Lifetime.  The fabric, its links, targets and regions share the Core, so they may be destroyed in any order;
-// shutdown() ends all communication and destroys the worker, and after it nothing of UCX runs.  Memory is unmapped
-// by its RegionState when neither a Region nor a message under way holds it any more.
+// Lifetime.  The fabric, its links, targets and regions share the Core, so they may be destroyed in any
+// order; shutdown() ends all communication and destroys the worker, and after it nothing of UCX runs.  Memory
+// is unmapped by its RegionState when neither a Region nor a message under way holds it any more.
 //
-// UCX calls back only from inside its progress function, that is from poll() and shutdown(), on the fabric's thread.
+// UCX calls back only from inside its progress function, that is from poll() and shutdown(), on the fabric's
+// thread.
 #pragma once
 
 #include <ucp/api/ucp.h>
@@ -43,14 +44,14 @@ struct RegionState {
   ucp_mem_h handle = nullptr;
   MemoryView memory;
   std::uint64_t id = 0;
-  std::string remote_key;     // packed, where neighbours on this machine can map it
-  bool allocated = false;     // by UCX; then large puts land in it without a copy
-  bool retired = false;       // its Region is gone
-  std::size_t puts_named = 0; // puts from it whose Ended has not been handed out
+  std::string remote_key;      // packed, where neighbours on this machine can map it
+  bool allocated = false;      // by UCX; then large puts land in it without a copy
+  bool retired = false;        // its Region is gone
+  std::size_t puts_named = 0;  // puts from it whose Ended has not been handed out
 };
 
-// The connection to one other fabric.  Links to the same fabric share it, and it stays when they go, since closing
-// it would also close the other fabric's connection to us.
+// The connection to one other fabric.  Links to the same fabric share it, and it stays when they go, since
+// closing it would also close the other fabric's connection to us.
 struct Endpoint {
   Core* core = nullptr;
   ucp_ep_h handle = nullptr;
@@ -63,7 +64,8 @@ struct Endpoint {
 class Mapped {
  public:
   // Null where it cannot be mapped.
-  static std::unique_ptr<Mapped> make(ucp_ep_h endpoint, const std::string& remote_key, std::uint64_t address);
+  static std::unique_ptr<Mapped> make(ucp_ep_h endpoint, const std::string& remote_key,
+                                      std::uint64_t address);
   ~Mapped() { ucp_rkey_destroy(key_); }
   Mapped(const Mapped&) = delete;
   Mapped& operator=(const Mapped&) = delete;
@@ -95,8 +97,8 @@ class Core {
   Result<std::shared_ptr<LinkState>> connect(std::string_view address);
   void forget(const std::shared_ptr<LinkState>& link);
 
-  Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source, std::uint64_t region,
-           std::byte* mapped);
+  Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
+           std::uint64_t region, std::byte* mapped);
   Errc notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice);
 
   void poll(FabricEvents* events);
@@ -158,8 +160,8 @@ class Core {
   static void on_received(void* request, ucs_status_t status, std::size_t size, void* user_data);
   static void on_error(void* arg, ucp_ep_h endpoint, ucs_status_t status);
 
-  ucs_status_t receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data, std::size_t size,
-                           const ucp_am_recv_param_t& param);
+  ucs_status_t receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data,
+                           std::size_t size, const ucp_am_recv_param_t& param);
   ucs_status_t receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
                               const ucp_am_recv_param_t& param);
   ucs_status_t refuse(const UcxWire& wire, const ucp_am_recv_param_t& param);

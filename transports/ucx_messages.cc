@@ -42,8 +42,8 @@ Errc Core::send(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::si
   params.memory_type = UCS_MEMORY_TYPE_HOST;
   // So that the receiver can refuse: it need not have a link of its own to us.
   params.flags = UCP_AM_SEND_FLAG_REPLY;
-  void* request =
-      ucp_am_send_nbx(endpoint, kMessageId, outgoing->header.data(), outgoing->header_size, data, size, &params);
+  void* request = ucp_am_send_nbx(endpoint, kMessageId, outgoing->header.data(), outgoing->header_size, data,
+                                  size, &params);
   if (UCS_PTR_IS_ERR(request)) {
     const ucs_status_t status = UCS_PTR_STATUS(request);
     return status == UCS_ERR_NO_RESOURCE || status == UCS_ERR_NO_MEMORY ? Errc::would_block : Errc::peer_gone;
@@ -66,8 +66,8 @@ void Core::send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_
   if (send(outgoing, endpoint, nullptr, 0) != Errc::ok) recycle(outgoing);
 }
 
-Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
-               std::uint64_t region, std::byte* mapped) {
+Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
+               const std::shared_ptr<RegionState>& source, std::uint64_t region, std::byte* mapped) {
   if (link->down || worker_ == nullptr) return Errc::peer_gone;
   if (link->puts >= options_.puts_in_flight_max) return Errc::would_block;
   UcxWire wire;
@@ -148,8 +148,8 @@ void Core::deliver(std::span<const std::byte> notice, std::uint64_t put_size) {
   traffic_.bytes_received += put_size + notice.size();
 }
 
-ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_size, void* data, std::size_t size,
-                              const ucp_am_recv_param_t* param) {
+ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_size, void* data,
+                              std::size_t size, const ucp_am_recv_param_t* param) {
   Core& core = *static_cast<Core*>(arg);
   UcxWire wire;
   if (header_size < sizeof wire) {
@@ -170,9 +170,13 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
   try {
     if (wire.to != core.nonce_) return core.refuse(wire, *param);
     switch (wire.kind) {
-      case Kind::put: return core.receive_put(wire, notice, data, size, *param);
-      case Kind::landed: return core.receive_landed(wire, notice, *param);
-      case Kind::notice: core.deliver(notice, 0); return UCS_OK;
+      case Kind::put:
+        return core.receive_put(wire, notice, data, size, *param);
+      case Kind::landed:
+        return core.receive_landed(wire, notice, *param);
+      case Kind::notice:
+        core.deliver(notice, 0);
+        return UCS_OK;
       case Kind::hello:
         if (wire.region == 1 && (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
           core.guests_.insert_or_assign(wire.from, param->reply_ep);
@@ -181,7 +185,8 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
         core.guests_.erase(wire.from);
         core.fail_endpoint(wire.from);
         return UCS_OK;
-      case Kind::refused: break;
+      case Kind::refused:
+        break;
     }
   } catch (const std::bad_alloc&) {
     return core.refuse(wire, *param);
@@ -190,7 +195,8 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
   return UCS_OK;
 }
 
-// The sender learns that its link is broken; a put that vanished in silence would break the promise to land once.
+// The sender learns that its link is broken; a put that vanished in silence would break the promise to land
+// once.
 ucs_status_t Core::refuse(const UcxWire& wire, const ucp_am_recv_param_t& param) {
   ++refused_;
   if ((param.recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
@@ -198,8 +204,8 @@ ucs_status_t Core::refuse(const UcxWire& wire, const ucp_am_recv_param_t& param)
   return UCS_OK;
 }
 
-ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data, std::size_t size,
-                               const ucp_am_recv_param_t& param) {
+ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data,
+                               std::size_t size, const ucp_am_recv_param_t& param) {
   if (wire.size != size) return refuse(wire, param);
   if (size == 0) {
     deliver(notice, 0);
@@ -208,7 +214,8 @@ ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> n
   const auto found = regions_.find(wire.region);
   if (found == regions_.end()) return refuse(wire, param);
   const std::shared_ptr<RegionState>& region = found->second;
-  if (wire.offset > region->memory.size || size > region->memory.size - wire.offset) return refuse(wire, param);
+  if (wire.offset > region->memory.size || size > region->memory.size - wire.offset)
+    return refuse(wire, param);
   std::byte* to = region->memory.data + wire.offset;
   if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0) {
     std::memcpy(to, data, size);

@@ -19,7 +19,9 @@ std::string to_string(const Writer& writer) {
   return {reinterpret_cast<const char*>(writer.view().data()), writer.view().size()};
 }
 
-std::span<const std::byte> as_bytes(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> as_bytes(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 }  // namespace
 
@@ -36,14 +38,16 @@ std::string pack(const Address& address) {
 
 Result<Address> unpack(std::string_view bytes) {
   Reader reader(as_bytes(bytes));
-  if (reader.get<std::uint64_t>() != kAddressMagic) return fail(Errc::corrupt, "not the address of a UCX fabric");
+  if (reader.get<std::uint64_t>() != kAddressMagic)
+    return fail(Errc::corrupt, "not the address of a UCX fabric");
   Address address;
   address.nonce = reader.get<std::uint64_t>();
   address.machine = reader.get<std::uint64_t>();
   address.worker = reader.text();
   const auto checksum = reader.get<std::uint64_t>();
   // UCX believes every byte of a worker address, so none may reach it that was cut or changed on the way.
-  if (!reader.ok() || reader.left() != 0 || address.worker.empty() || address.worker.size() > kWorkerAddressMax ||
+  if (!reader.ok() || reader.left() != 0 || address.worker.empty() ||
+      address.worker.size() > kWorkerAddressMax ||
       checksum != XXH3_64bits(bytes.data(), bytes.size() - sizeof checksum))
     return fail(Errc::corrupt, "the address of a UCX fabric was cut or changed on its way");
   return address;
@@ -71,7 +75,8 @@ std::optional<RegionKey> unpack_region_key(std::string_view bytes) {
   key.remote_key = reader.text();
   const auto checksum = reader.get<std::uint64_t>();
   // UCX believes every byte of its own key as well.
-  if (!reader.ok() || reader.left() != 0 || checksum != XXH3_64bits(bytes.data(), bytes.size() - sizeof checksum))
+  if (!reader.ok() || reader.left() != 0 ||
+      checksum != XXH3_64bits(bytes.data(), bytes.size() - sizeof checksum))
     return std::nullopt;
   return key;
 }

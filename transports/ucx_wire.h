@@ -1,8 +1,8 @@
 // What UCX fabrics say to each other.  Private to the UCX backend.
 //
-// Every message is an active message whose header is a UcxWire and then `notice_size` bytes of notice; the data of
-// a put is the message's body.  A fabric names itself by a random number, its nonce, so that nothing meant for an
-// earlier life of a peer is taken by a later one.
+// Every message is an active message whose header is a UcxWire and then `notice_size` bytes of notice; the
+// data of a put is the message's body.  A fabric names itself by a random number, its nonce, so that nothing
+// meant for an earlier life of a peer is taken by a later one.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // The fabrics that the conformance suite runs over: one line each.
 #include "tests/transports/fabric_harness.h"
+#include "transports/faulty.h"
 #include "transports/loopback.h"
 #include "transports/ucx.h"
 
@@ -9,6 +10,17 @@ namespace {
 class LoopbackWorld final : public World {
  public:
   Result<std::unique_ptr<Fabric>> make() override { return make_loopback(hub_); }
+
+ private:
+  std::shared_ptr<LoopbackHub> hub_ = std::make_shared<LoopbackHub>();
+};
+
+class FaultlessWorld final : public World {
+ public:
+  Result<std::unique_ptr<Fabric>> make() override {
+    GOSSAMER_TRY_ASSIGN(auto inner, make_loopback(hub_));
+    return std::make_unique<FaultyFabric>(std::move(inner), FaultOptions{});
+  }
 
  private:
   std::shared_ptr<LoopbackHub> hub_ = std::make_shared<LoopbackHub>();
@@ -25,8 +37,7 @@ class UcxWorld final : public World {
 
 Backend ucx(std::string name, UcxOptions options, bool sees_connect_failures) {
   return {std::move(name), [options] { return std::make_unique<UcxWorld>(options); },
-          ucx_version().empty() ? "this build has no UCX (libucx-dev)" : "",
-          sees_connect_failures};
+          ucx_version().empty() ? "this build has no UCX (libucx-dev)" : "", sees_connect_failures};
 }
 
 }  // namespace
@@ -34,6 +45,7 @@ Backend ucx(std::string name, UcxOptions options, bool sees_connect_failures) {
 std::vector<Backend> all_backends() {
   return {
       {"loopback", [] { return std::make_unique<LoopbackWorld>(); }, ""},
+      {"faulty_without_faults", [] { return std::make_unique<FaultlessWorld>(); }, ""},
       ucx("ucx_tcp", {.tls = "tcp,self", .net_devices = "lo"}, true),
       ucx("ucx_shared_memory", {.tls = "posix,sysv,self"}, false),
   };

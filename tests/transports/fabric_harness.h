@@ -26,8 +26,8 @@ struct Backend {
   std::string name;
   std::function<std::unique_ptr<World>()> world;
   std::string missing;  // why it cannot be tested in this build; empty when it can
-  // False where connecting to an address that nobody has any more looks like connecting to a slow peer (UCX over
-  // shared memory).
+  // False where connecting to an address that nobody has any more looks like connecting to a slow peer (UCX
+  // over shared memory).
   bool sees_connect_failures = true;
 };
 

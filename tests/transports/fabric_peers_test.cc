@@ -19,27 +19,33 @@ TEST_P(FabricPeers, PutsUnderWayEndWhenThePeerGoes) {
   auto link = connect(sender, receiver);
   auto target = open(*link, sink->remote());
   const std::uint64_t first = 0;
-  ASSERT_EQ(link->put({.source = source.get(), .size = kSize, .target = target.get(), .notice = as_notice(first)}),
-            Errc::ok);
+  ASSERT_EQ(
+      link->put({.source = source.get(), .size = kSize, .target = target.get(), .notice = as_notice(first)}),
+      Errc::ok);
   ASSERT_TRUE(wait_until({&sender, &receiver}, [&] { return sender.events.ended.size() == 1; }));
   std::uint64_t started = 1;
   for (int i = 0; i < 8; ++i) {
-    const Errc status = link->put({.source = source.get(), .size = kSize, .target = target.get(),
-                                   .notice = as_notice(started), .token = started});
+    const Errc status = link->put({.source = source.get(),
+                                   .size = kSize,
+                                   .target = target.get(),
+                                   .notice = as_notice(started),
+                                   .token = started});
     if (status == Errc::ok) ++started;
   }
   ASSERT_GT(started, 1u);
   sink.reset();
   receiver.fabric.reset();
-  EXPECT_TRUE(wait_until({&sender}, [&] {
-    return sender.events.ended.size() == started && !sender.events.down.empty();
-  })) << started - sender.events.ended.size() << " puts never ended, down: " << sender.events.down.size();
+  EXPECT_TRUE(wait_until(
+      {&sender}, [&] { return sender.events.ended.size() == started && !sender.events.down.empty(); }))
+      << started - sender.events.ended.size() << " puts never ended, down: " << sender.events.down.size();
   EXPECT_EQ(sender.events.down, std::vector{link->id()}) << "named once";
-  for (const Ended& end : sender.events.ended) EXPECT_TRUE(end.status == Errc::ok || end.status == Errc::peer_gone);
+  for (const Ended& end : sender.events.ended)
+    EXPECT_TRUE(end.status == Errc::ok || end.status == Errc::peer_gone);
   EXPECT_EQ(link->put({.source = source.get(), .size = 1, .target = target.get()}), Errc::peer_gone);
   EXPECT_EQ(link->notify({}), Errc::peer_gone);
   EXPECT_EQ(link->open({}).error().code, Errc::peer_gone);
-  (void)wait_until({&sender}, [] { return false; }, std::chrono::milliseconds(30));
+  (void)wait_until(
+      {&sender}, [] { return false; }, std::chrono::milliseconds(30));
   EXPECT_EQ(sender.events.ended.size(), started) << "each put ends once";
   EXPECT_EQ(sender.events.down.size(), 1u);
 }
@@ -50,31 +56,38 @@ TEST_P(FabricPeers, ASecondPeerIsUndisturbed) {
   auto source = allocate(sender, kSize);
   auto doomed_sink = allocate(doomed, kSize), stable_sink = allocate(stable, kSize);
   auto doomed_link = connect(sender, doomed), stable_link = connect(sender, stable);
-  auto doomed_target = open(*doomed_link, doomed_sink->remote()), stable_target = open(*stable_link, stable_sink->remote());
+  auto doomed_target = open(*doomed_link, doomed_sink->remote()),
+       stable_target = open(*stable_link, stable_sink->remote());
   fill(source->memory().bytes(), 9);
   const std::uint64_t hello = 0;
   ASSERT_EQ(doomed_link->notify(as_notice(hello)), Errc::ok);
   ASSERT_EQ(stable_link->notify(as_notice(hello)), Errc::ok);
-  ASSERT_TRUE(wait_until({&sender, &doomed, &stable}, [&] {
-    return !doomed.events.notices.empty() && !stable.events.notices.empty();
-  }));
+  ASSERT_TRUE(wait_until({&sender, &doomed, &stable},
+                         [&] { return !doomed.events.notices.empty() && !stable.events.notices.empty(); }));
   stable.events.clear();
   for (std::uint64_t i = 1; i <= 20; ++i) {
     if (i == 5) {
       doomed_sink.reset();
       doomed.fabric.reset();
     }
-    (void)doomed_link->put({.source = source.get(), .size = kSize, .target = doomed_target.get(), .token = 1000 + i});
-    ASSERT_EQ(put_patiently(*stable_link, {.source = source.get(), .size = kSize, .target = stable_target.get(),
-                                           .notice = as_notice(i), .token = i}, {&sender, &stable}), Errc::ok);
+    (void)doomed_link->put(
+        {.source = source.get(), .size = kSize, .target = doomed_target.get(), .token = 1000 + i});
+    ASSERT_EQ(put_patiently(*stable_link,
+                            {.source = source.get(),
+                             .size = kSize,
+                             .target = stable_target.get(),
+                             .notice = as_notice(i),
+                             .token = i},
+                            {&sender, &stable}),
+              Errc::ok);
   }
-  EXPECT_TRUE(wait_until({&sender, &stable}, [&] {
-    return stable.events.notices.size() == 20 && !sender.events.down.empty();
-  }));
+  EXPECT_TRUE(wait_until({&sender, &stable},
+                         [&] { return stable.events.notices.size() == 20 && !sender.events.down.empty(); }));
   EXPECT_EQ(sender.events.down, std::vector{doomed_link->id()});
   EXPECT_EQ(first_difference(stable_sink->memory().bytes(), 9), kSize);
   EXPECT_EQ(std::count_if(sender.events.ended.begin(), sender.events.ended.end(),
-                          [](const Ended& end) { return end.token <= 20 && end.status == Errc::ok; }), 20);
+                          [](const Ended& end) { return end.token <= 20 && end.status == Errc::ok; }),
+            20);
 }
 
 TEST_P(FabricPeers, APutToARegionThatIsGoneBreaksTheLinkInsteadOfVanishing) {
@@ -85,9 +98,8 @@ TEST_P(FabricPeers, APutToARegionThatIsGoneBreaksTheLinkInsteadOfVanishing) {
   auto target = open(*link, sink->remote());
   sink.reset();
   ASSERT_EQ(link->put({.source = source.get(), .size = 100, .target = target.get(), .token = 7}), Errc::ok);
-  EXPECT_TRUE(wait_until({&sender, &receiver}, [&] {
-    return !sender.events.down.empty() && !sender.events.ended.empty();
-  }));
+  EXPECT_TRUE(wait_until({&sender, &receiver},
+                         [&] { return !sender.events.down.empty() && !sender.events.ended.empty(); }));
   EXPECT_TRUE(receiver.events.notices.empty());
 }
 
@@ -103,11 +115,11 @@ TEST_P(FabricPeers, APeerThatReturnsIsReachedAgain) {
     auto sink = allocate(receiver, 5000);
     auto link = connect(sender, receiver);
     auto target = open(*link, sink->remote());
-    ASSERT_EQ(link->put({.source = source.get(), .size = 5000, .target = target.get(), .notice = as_notice(life)}),
-              Errc::ok);
-    ASSERT_TRUE(wait_until({&sender, &receiver}, [&] {
-      return !receiver.events.notices.empty() && !sender.events.ended.empty();
-    }));
+    ASSERT_EQ(
+        link->put({.source = source.get(), .size = 5000, .target = target.get(), .notice = as_notice(life)}),
+        Errc::ok);
+    ASSERT_TRUE(wait_until({&sender, &receiver},
+                           [&] { return !receiver.events.notices.empty() && !sender.events.ended.empty(); }));
     EXPECT_EQ(first_difference(sink->memory().bytes(), 4), 5000u);
     sender.events.clear();
     sink.reset();
@@ -152,9 +164,12 @@ TEST_P(FabricPeers, ManyPeersTalkToEachOther) {
   for (std::uint64_t from = 0; from < kPeers; ++from)
     for (std::uint64_t to = 0; to < kPeers; ++to)
       if (from != to) {
-        ASSERT_EQ(members[from].links[to]->put({.source = members[from].source.get(), .size = 9000,
+        ASSERT_EQ(members[from].links[to]->put({.source = members[from].source.get(),
+                                                .size = 9000,
                                                 .target = members[from].targets[to].get(),
-                                                .target_offset = from * 9000, .notice = as_notice(from)}), Errc::ok);
+                                                .target_offset = from * 9000,
+                                                .notice = as_notice(from)}),
+                  Errc::ok);
       }
   EXPECT_TRUE(wait_until(sides, [&] {
     return std::all_of(sides.begin(), sides.end(), [](const Side* side) {
@@ -164,7 +179,8 @@ TEST_P(FabricPeers, ManyPeersTalkToEachOther) {
   for (std::size_t to = 0; to < kPeers; ++to)
     for (std::size_t from = 0; from < kPeers; ++from)
       if (from != to) {
-        EXPECT_EQ(first_difference(members[to].sink->memory().bytes().subspan(from * 9000, 9000), from), 9000u);
+        EXPECT_EQ(first_difference(members[to].sink->memory().bytes().subspan(from * 9000, 9000), from),
+                  9000u);
       }
   for (Member& member : members) {
     const Traffic traffic = member.side.fabric->traffic();
@@ -182,7 +198,8 @@ TEST_P(FabricPeers, ALinkClosedWithPutsUnderWayStillEndsThem) {
   auto link = connect(sender, receiver);
   auto target = open(*link, sink->remote());
   for (std::uint64_t i = 0; i < 4; ++i)
-    ASSERT_EQ(link->put({.source = source.get(), .size = 400'000, .target = target.get(), .token = i}), Errc::ok);
+    ASSERT_EQ(link->put({.source = source.get(), .size = 400'000, .target = target.get(), .token = i}),
+              Errc::ok);
   target.reset();
   link.reset();
   EXPECT_TRUE(wait_until({&sender, &receiver}, [&] { return sender.events.ended.size() == 4; }));
@@ -220,7 +237,8 @@ TEST_P(FabricPeers, NoWakeUpIsLostInTenThousandRounds) {
       slept.fetch_add(1, std::memory_order_relaxed);
     }
     // The last answer must leave before the fabric rests.
-    (void)wait_until({&me}, [] { return false; }, std::chrono::milliseconds(20));
+    (void)wait_until(
+        {&me}, [] { return false; }, std::chrono::milliseconds(20));
   };
   auto there = connect(sides[0], sides[1]), back = connect(sides[1], sides[0]);
   std::thread other([&] { play(sides[1], std::move(back), false); });
@@ -235,7 +253,8 @@ TEST_P(FabricPeers, AnIdleFabricSleeps) {
   auto link = connect(sides[0], sides[1]);
   ASSERT_EQ(link->notify(as_notice(std::uint64_t{1})), Errc::ok);
   ASSERT_TRUE(wait_until({&sides[0], &sides[1]}, [&] { return !sides[1].events.notices.empty(); }));
-  (void)wait_until({&sides[0], &sides[1]}, [] { return false; }, std::chrono::milliseconds(50));  // wire-up settles
+  (void)wait_until(
+      {&sides[0], &sides[1]}, [] { return false; }, std::chrono::milliseconds(50));  // wire-up settles
   int wakes = 0;
   const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
   while (std::chrono::steady_clock::now() < until) {
@@ -243,7 +262,8 @@ TEST_P(FabricPeers, AnIdleFabricSleeps) {
     const bool first = sides[0].fabric->arm(), second = sides[1].fabric->arm();
     ++wakes;
     if (!first || !second) continue;
-    pollfd descriptors[2] = {{sides[0].fabric->wait_fd(), POLLIN, 0}, {sides[1].fabric->wait_fd(), POLLIN, 0}};
+    pollfd descriptors[2] = {{sides[0].fabric->wait_fd(), POLLIN, 0},
+                             {sides[1].fabric->wait_fd(), POLLIN, 0}};
     ::poll(descriptors, 2, 50);
   }
   EXPECT_LT(wakes, 50) << "with nothing to do, the fabrics kept their thread busy";
@@ -271,12 +291,14 @@ TEST_P(FabricPeers, TwoThreadsMoveDataThroughSleepingReceivers) {
       receiver.events.clear();
       return seen == kPuts;
     }));
-    (void)wait_until({&receiver}, [] { return false; }, std::chrono::milliseconds(20));
+    (void)wait_until(
+        {&receiver}, [] { return false; }, std::chrono::milliseconds(20));
   });
   for (std::uint64_t i = 0; i < kPuts; ++i) {
     fill(source->memory().bytes(), i);
-    ASSERT_EQ(link->put({.source = source.get(), .size = kSize, .target = target.get(), .notice = as_notice(i)}),
-              Errc::ok);
+    ASSERT_EQ(
+        link->put({.source = source.get(), .size = kSize, .target = target.get(), .notice = as_notice(i)}),
+        Errc::ok);
     ASSERT_TRUE(wait_until({&sender}, [&] {
       return !sender.events.ended.empty() && !sender.events.notices.empty();
     })) << i;

@@ -60,9 +60,13 @@ TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) {
                                                       : random.below(600);
       const Label label{sent, slot, size};
       fill(source->memory().bytes().subspan(slot * kSlotSize, size), sent);
-      const Errc status = link->put({.source = source.get(), .source_offset = slot * kSlotSize, .size = size,
-                                     .target = target.get(), .target_offset = slot * kSlotSize,
-                                     .notice = as_notice(label), .token = slot});
+      const Errc status = link->put({.source = source.get(),
+                                     .source_offset = slot * kSlotSize,
+                                     .size = size,
+                                     .target = target.get(),
+                                     .target_offset = slot * kSlotSize,
+                                     .notice = as_notice(label),
+                                     .token = slot});
       if (status == Errc::would_block) break;
       EXPECT_EQ(status, Errc::ok);
       free_slots.pop_back();
@@ -81,17 +85,22 @@ TEST_P(FabricPromise, SizesFromNothingTo64MiBArriveAtUnalignedOffsets) {
   auto link = connect(sender, receiver);
   auto target = open(*link, sink->remote());
   std::uint64_t number = 0;
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{64}, std::size_t{1000},
-                                 std::size_t{8191}, std::size_t{8193}, std::size_t{65'537}, std::size_t{1'000'003},
-                                 kLargest}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{64}, std::size_t{1000}, std::size_t{8191},
+        std::size_t{8193}, std::size_t{65'537}, std::size_t{1'000'003}, kLargest}) {
     if (size > sender.fabric->limits().put_size_max) continue;
     ++number;
     const std::size_t from = number % 8, to = (number * 3) % 8;
     fill(source->memory().bytes().subspan(from, size), number);
     const auto before = sink->memory().data[to + size];
     ASSERT_EQ(put_patiently(*link,
-                            {.source = source.get(), .source_offset = from, .size = size, .target = target.get(),
-                             .target_offset = to, .notice = as_notice(number), .token = number},
+                            {.source = source.get(),
+                             .source_offset = from,
+                             .size = size,
+                             .target = target.get(),
+                             .target_offset = to,
+                             .notice = as_notice(number),
+                             .token = number},
                             {&sender, &receiver}),
               Errc::ok);
     ASSERT_TRUE(wait_until({&sender, &receiver}, [&] {
@@ -116,12 +125,14 @@ TEST_P(FabricPromise, MemoryOfTheCallerWorksLikeAllocatedMemory) {
   auto link = connect(sender, receiver);
   auto target = open(*link, (*sink)->remote());
   const std::uint64_t label = 5;
-  ASSERT_EQ(link->put({.source = source->get(), .size = mine.size(), .target = target.get(),
-                       .notice = as_notice(label), .token = 1}),
+  ASSERT_EQ(link->put({.source = source->get(),
+                       .size = mine.size(),
+                       .target = target.get(),
+                       .notice = as_notice(label),
+                       .token = 1}),
             Errc::ok);
-  ASSERT_TRUE(wait_until({&sender, &receiver}, [&] {
-    return !receiver.events.notices.empty() && !sender.events.ended.empty();
-  }));
+  ASSERT_TRUE(wait_until({&sender, &receiver},
+                         [&] { return !receiver.events.notices.empty() && !sender.events.ended.empty(); }));
   EXPECT_EQ(first_difference(theirs, 5), theirs.size());
 }
 
@@ -179,7 +190,10 @@ TEST_P(FabricPromise, AFullQueueRefusesAndThenRecovers) {
   auto target = open(*link, sink->remote());
   std::uint64_t started = 0;
   const auto start = [&] {
-    return link->put({.source = source.get(), .size = kSize, .target = target.get(), .notice = as_notice(started),
+    return link->put({.source = source.get(),
+                      .size = kSize,
+                      .target = target.get(),
+                      .notice = as_notice(started),
                       .token = started});
   };
   while (started <= limit) {  // nobody polls, so this ends
@@ -209,8 +223,12 @@ TEST_P(FabricPromise, PutsThatReachOutsideAreRefused) {
   auto target = open(*link, sink->remote());
   EXPECT_EQ(target->size(), 1000u);
   const auto put = [&](std::size_t from, std::size_t size, std::size_t to) {
-    return link->put({.source = source.get(), .source_offset = from, .size = size, .target = target.get(),
-                      .target_offset = to, .token = 1});
+    return link->put({.source = source.get(),
+                      .source_offset = from,
+                      .size = size,
+                      .target = target.get(),
+                      .target_offset = to,
+                      .token = 1});
   };
   EXPECT_EQ(put(0, 1001, 0), Errc::invalid_argument);
   EXPECT_EQ(put(1, 1000, 0), Errc::invalid_argument);
@@ -243,7 +261,8 @@ TEST_P(FabricPromise, TheKeyOfAPreviousLifeIsRefused) {
   EXPECT_EQ(link->open({std::string(200, 'x'), 0, 100}).error().code, Errc::corrupt);
   RemoteRegion larger = region->remote();
   larger.size += 1;
-  EXPECT_EQ(link->open(larger).error().code, Errc::corrupt) << "a key does not fit a size that it was not made for";
+  EXPECT_EQ(link->open(larger).error().code, Errc::corrupt)
+      << "a key does not fit a size that it was not made for";
   RemoteRegion bent = region->remote();
   bent.key[bent.key.size() / 2] ^= 1;
   EXPECT_EQ(link->open(bent).error().code, Errc::corrupt);
@@ -252,7 +271,8 @@ TEST_P(FabricPromise, TheKeyOfAPreviousLifeIsRefused) {
 
 TEST_P(FabricPromise, AddressesThatAreNoneAreRefused) {
   Side side = make_side();
-  for (const std::string address : {"", "loopback:", "loopback:7x", "nonsense", "loopback:99999999999999999999999"}) {
+  for (const std::string address :
+       {"", "loopback:", "loopback:7x", "nonsense", "loopback:99999999999999999999999"}) {
     const auto link = side.fabric->connect(address);
     ASSERT_FALSE(link) << address;
     EXPECT_EQ(link.error().code, Errc::corrupt) << address;

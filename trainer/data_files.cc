@@ -144,12 +144,17 @@ std::string_view trimmed(std::string_view s) {
   return s;
 }
 
-// A finite number that fills the whole of `s`; "+1" is one.
+// Whether a number is still finite as float32, which features and targets become.
+bool fits(double value) {
+  return std::fabs(value) <= static_cast<double>(std::numeric_limits<float>::max());
+}
+
+// A finite float32 number that fills the whole of `s`; "+1" is one.
 std::optional<double> number(std::string_view s) {
   if (s.size() > 1 && s[0] == '+' && s[1] != '-') s.remove_prefix(1);
   double value = 0;
   const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), value);
-  if (error != std::errc() || end != s.data() + s.size() || !std::isfinite(value)) return std::nullopt;
+  if (error != std::errc() || end != s.data() + s.size() || !fits(value)) return std::nullopt;
   return value;
 }
 
@@ -214,7 +219,7 @@ Result<std::string> read_whole_file(const std::string& path) {
                              "again",
                              path, bytes.size(), text)};
   };
-  constexpr std::size_t kChunk = 1 << 20;
+  constexpr std::size_t kChunk = 1 << 17;
   for (;;) {
     const std::size_t had = bytes.size();
     bytes.resize(had + kChunk);
@@ -253,15 +258,15 @@ Result<RawDataset> read_idx(const std::string& images, const std::string& labels
   raw.data.x.resize(x.count * x.per_item);
   for (std::size_t i = 0; i < raw.data.x.size(); ++i) {
     const double value = x.at(i);
-    if (!std::isfinite(value))
-      return corrupt(images, "value {} of sample {} is not a finite number", i % x.per_item + 1,
-                     i / x.per_item + 1);
+    if (!fits(value) || !fits(value * options.scale))
+      return corrupt(images, "value {} of sample {} is {}; times scale {} it is not a finite float32 number",
+                     i % x.per_item + 1, i / x.per_item + 1, value, options.scale);
     raw.data.x[i] = static_cast<float>(value * options.scale);
   }
   raw.labels.resize(y.count);
   for (std::size_t i = 0; i < y.count; ++i) {
     raw.labels[i] = y.at(i);
-    if (!std::isfinite(raw.labels[i])) return corrupt(labels, "label {} is not a finite number", i + 1);
+    if (!fits(raw.labels[i])) return corrupt(labels, "label {} is not a finite float32 number", i + 1);
   }
   return raw;
 }
@@ -285,7 +290,7 @@ Result<RawDataset> read_csv(const std::string& path, const DataOptions& options)
       const std::string_view cell = trimmed(rest.substr(0, end));
       const auto value = number(cell);
       if (!value)
-        return corrupt(path, "line {}, column {}: {} is not a finite number{}", lines.number(),
+        return corrupt(path, "line {}, column {}: {} is not a finite float32 number{}", lines.number(),
                        cells.size() + 1, quoted(cell),
                        raw.data.samples == 0 && lines.number() == 1 && !options.header
                            ? "; if this line names the columns, set header: true"
@@ -314,8 +319,13 @@ Result<RawDataset> read_csv(const std::string& path, const DataOptions& options)
           "line {}, column {}: the label {} is not a whole number; set regression: true if it is a "
           "value to predict, or check label_column",
           lines.number(), label_at + 1, cells[label_at]);
-    for (std::size_t i = 0; i < columns; ++i)
-      if (i != label_at) raw.data.x.push_back(static_cast<float>(cells[i] * options.scale));
+    for (std::size_t i = 0; i < columns; ++i) {
+      if (i == label_at) continue;
+      if (!fits(cells[i] * options.scale))
+        return corrupt(path, "line {}, column {}: {} times scale {} is beyond float32; lower the scale",
+                       lines.number(), i + 1, cells[i], options.scale);
+      raw.data.x.push_back(static_cast<float>(cells[i] * options.scale));
+    }
     raw.labels.push_back(cells[label_at]);
     ++raw.data.samples;
   }
@@ -329,6 +339,8 @@ Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& optio
   RawDataset raw;
   raw.data.name = path;
   raw.data.row_begin.push_back(0);
+  // A damaged index must not decide how much memory a model takes; a real one can be allowed.
+  constexpr std::uint32_t kIndexGuessMax = 1u << 28;
   std::size_t largest = 0;
   Lines lines(text);
   for (std::string_view line; lines.next(line);) {
@@ -343,9 +355,10 @@ Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& optio
     const std::string_view label_text = word();
     const auto label = number(label_text);
     if (!label)
-      return corrupt(
-          path, "line {}: the label {} is not a finite number; a line is 'label index:value index:value ...'",
-          lines.number(), quoted(label_text));
+      return corrupt(path,
+                     "line {}: the label {} is not a finite float32 number; a line is 'label index:value "
+                     "index:value ...'",
+                     lines.number(), quoted(label_text));
     if (!options.regression && !whole(*label))
       return corrupt(
           path,
@@ -368,10 +381,17 @@ Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& optio
             "line {}: index {} follows index {}; indices start at 1 and ascend within a line. Sort the "
             "line's entries",
             lines.number(), index, last);
+      if (options.features == 0 && index > kIndexGuessMax)
+        return corrupt(
+            path, "line {}: index {} makes a model of that many weights; set data.features if that is meant",
+            lines.number(), index);
       if (options.features != 0 && index > options.features)
         return corrupt(path,
                        "line {}: index {} is larger than features ({}); raise data.features, or leave it out",
                        lines.number(), index, options.features);
+      if (!fits(*value * options.scale))
+        return corrupt(path, "line {}: {} times scale {} is beyond float32; lower the scale", lines.number(),
+                       quoted(pair), options.scale);
       last = index;
       raw.data.column.push_back(index - 1);
       raw.data.value.push_back(static_cast<float>(*value * options.scale));

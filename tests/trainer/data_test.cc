@@ -1,5 +1,6 @@
 // The loaders on good and malformed files, and the split.
 #include <zlib.h>
+#include <cmath>
 #include <cstdlib>
 #include <numeric>
 #include <set>
@@ -112,7 +113,7 @@ TEST_F(Idx, HugeDimensionsAreRefusedWithoutAllocatingThem) {
 
 TEST_F(Idx, NumbersThatAreNoneAreRefused) {
   expect_failure(read(idx(0x0d, {1, 1}, std::string_view("\x7f\xc0\0\0", 4)), idx(0x08, {1}, "\x03")),
-                 Errc::corrupt, {"sample 1", "not a finite number"});
+                 Errc::corrupt, {"sample 1", "not a finite float32 number"});
 }
 
 TEST(WholeFile, DamagedGzipIsRefused) {
@@ -183,6 +184,13 @@ TEST_F(Csv, BadCellsAreNamedByLineAndColumn) {
   expect_failure(read("x,y,label\n1,2,0\n"), Errc::corrupt, {"line 1, column 1", "header: true"});
 }
 
+TEST_F(Csv, NumbersBeyondFloat32AreRefusedBeforeAndAfterScaling) {
+  expect_failure(read("1e39,0\n"), Errc::corrupt, {"line 1, column 1", "'1e39'", "float32"});
+  DataOptions options;
+  options.scale = 1e10;
+  expect_failure(read("1,0\n1e30,1\n", options), Errc::corrupt, {"line 2, column 1", "lower the scale"});
+}
+
 TEST_F(Csv, RaggedRowsAreRefused) {
   expect_failure(read("1,2,0\n3,1\n"), Errc::corrupt, {"line 2 has 2 columns", "line 1 has 3"});
   expect_failure(read("1;2;0\n"), Errc::corrupt, {"line 1, column 1", "'1;2;0'"});
@@ -231,10 +239,56 @@ TEST_F(Libsvm, MalformedLinesAreNamed) {
   expect_failure(read("yes 1:1\n"), Errc::corrupt, {"line 1", "the label 'yes'"});
   expect_failure(read("0.5 1:1\n"), Errc::corrupt, {"regression: true"});
   expect_failure(read("1\n2\n"), Errc::corrupt, {"no line has a feature"});
+  expect_failure(read("+1 4000000000:1\n"), Errc::corrupt, {"index 4000000000", "data.features"});
   DataOptions options;
   options.features = 3;
   EXPECT_EQ(read("+1 1:1\n", options)->data.features, 3u);
   expect_failure(read("+1 4:1\n", options), Errc::corrupt, {"index 4 is larger than features (3)"});
+}
+
+// Damaged input gives an error or a data set that keeps its promises, never a crash.
+TEST(LoadData, DamagedFilesNeverGiveABrokenDataset) {
+  const ScratchFolder folder;
+  const std::string texts[] = {
+      idx(0x0d, {3, 1}, std::string_view("\x3f\xc0\0\0\x3f\xc0\0\0\x40\xc0\0\0", 12)),
+      "1,2,0\n3,4,1\n-5,6.5e1,0\n7,8,1\n", "+1 1:0.5 4:-2 # x\n-1 2:3\n+1 3:1e3\n-1 1:1\n"};
+  const std::string labels = folder.file("labels", idx(0x08, {3}, std::string_view("\0\1\0", 3)));
+  Random random(9, Purpose::test);
+  int refused = 0, accepted = 0;
+  for (int trial = 0; trial < 1500; ++trial) {
+    std::string bytes = texts[trial % 3];
+    for (std::uint64_t changes = 1 + random.below(3); changes > 0; --changes) {
+      const std::size_t at = random.below(bytes.size());
+      if (random.below(4) == 0)
+        bytes.erase(at, 1 + random.below(3));
+      else
+        bytes[at] =
+            trial % 3 == 0 ? static_cast<char>(random.below(256)) : "0123456789.,:-+e# \n"[random.below(19)];
+      if (bytes.empty()) bytes = "?";
+    }
+    const std::string path = folder.file("set", bytes);
+    const auto raw = trial % 3 == 0   ? read_idx(path, labels, {})
+                     : trial % 3 == 1 ? read_csv(path, {})
+                                      : read_libsvm(path, {});
+    if (!raw) {
+      ++refused;
+      EXPECT_NE(raw.error().message.find("set"), std::string::npos) << raw.error().message;
+      continue;
+    }
+    ++accepted;
+    const Dataset& data = raw->data;
+    ASSERT_EQ(raw->labels.size(), data.samples);
+    std::vector<float> row(data.features);
+    for (std::size_t i = 0; i < data.samples; ++i) {
+      for (std::uint64_t e = data.sparse() ? data.row_begin[i] : 1;
+           data.sparse() && e < data.row_begin[i + 1]; ++e)
+        ASSERT_LT(data.column[e], data.features);
+      data.gather(i, row.data());
+      for (const float x : row) ASSERT_TRUE(std::isfinite(x));
+    }
+  }
+  EXPECT_GT(refused, 250);
+  EXPECT_GT(accepted, 250);
 }
 
 TEST(LoadData, DigitsAreWhatTheirReadmeSays) {

@@ -48,6 +48,10 @@ class Answer {
 // The control thread keeps the deadlines; this is for the case that it does not run.
 constexpr Duration kSlack = std::chrono::seconds(2);
 
+// Deadlines beyond it are cut, so that no sum with the time of day overflows.
+constexpr Duration kLongest = std::chrono::hours(10'000);
+Duration bounded(Duration deadline) { return std::clamp(deadline, Duration::zero(), kLongest); }
+
 Result<> check(const ControlOptions& options) {
   const auto wrong = [](std::string why) { return fail(Errc::invalid_argument, std::move(why)); };
   if (options.peers == 0) return wrong("a run needs at least one peer");
@@ -56,7 +60,7 @@ Result<> check(const ControlOptions& options) {
     return wrong("rank " + std::to_string(*options.rank) + " does not exist in a run of " + std::to_string(options.peers) +
                  " peers: ranks go from 0 to " + std::to_string(options.peers - 1));
   if (options.heartbeat <= Duration::zero()) return wrong("the heartbeat must be longer than nothing");
-  if (options.silence_deadline < 3 * options.heartbeat)
+  if (options.silence_deadline / 3 < options.heartbeat)
     return wrong("the silence deadline must be at least three heartbeats, so that one late answer kills nobody");
   if (options.join_deadline <= Duration::zero()) return wrong("the join deadline must be longer than nothing");
   if (options.software_version.size() > 1024) return wrong("the software version is longer than 1024 bytes");
@@ -155,6 +159,7 @@ Control::~Control() = default;
 
 Result<std::unique_ptr<Control>> Control::start(ControlOptions options, Log& log) {
   GOSSAMER_TRY(check(options));
+  for (Duration* deadline : {&options.join_deadline, &options.heartbeat, &options.silence_deadline}) *deadline = bounded(*deadline);
   try {
     auto impl = std::make_unique<Impl>(std::move(options), log);
     GOSSAMER_TRY(impl->start());
@@ -176,6 +181,7 @@ Result<Roster> Control::join(std::string transport_address) {
 }
 
 Result<> Control::barrier(std::string_view name, Duration deadline) {
+  deadline = bounded(deadline);
   auto& node = impl_->node_;
   return impl_->ask<void>(deadline, [&node, name = std::string(name), deadline](auto done) {
     node.barrier(name, deadline, std::move(done));
@@ -202,14 +208,14 @@ Result<> Control::send(PeerId to, std::string_view topic, std::string bytes) {
 
 std::vector<Message> Control::receive(Duration deadline) {
   bool drained = false;
-  auto messages = impl_->mailbox_.receive(std::nullopt, deadline, drained);
+  auto messages = impl_->mailbox_.receive(std::nullopt, bounded(deadline), drained);
   if (drained) boost::asio::post(impl_->io_, [&node = impl_->node_] { node.drained(); });
   return messages;
 }
 
 std::vector<Message> Control::receive(std::string_view topic, Duration deadline) {
   bool drained = false;
-  auto messages = impl_->mailbox_.receive(topic, deadline, drained);
+  auto messages = impl_->mailbox_.receive(topic, bounded(deadline), drained);
   if (drained) boost::asio::post(impl_->io_, [&node = impl_->node_] { node.drained(); });
   return messages;
 }
@@ -220,6 +226,7 @@ Result<> Control::standing() const { return impl_->mailbox_.standing(); }
 int Control::wake_fd() const { return impl_->mailbox_.wake_fd(); }
 
 Result<> Control::leave(Duration deadline) {
+  deadline = bounded(deadline);
   auto& node = impl_->node_;
   return impl_->ask<void>(deadline, [&node, deadline](auto done) { node.leave(deadline, std::move(done)); });
 }

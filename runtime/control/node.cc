@@ -235,7 +235,7 @@ void Node::frame_from_opener(Link& link, wire::Frame& frame, std::string& payloa
 
 void Node::frame_from_acceptor(Link& link, wire::Frame& frame) {
   switch (frame.message_case()) {
-    case wire::Frame::kWelcome: return on_welcome(link, frame.welcome());
+    case wire::Frame::kWelcome: return on_welcome(link);
     case wire::Frame::kPong: return;
     case wire::Frame::kAck: return on_ack(link, frame.ack());
     case wire::Frame::kRefusal: {
@@ -252,7 +252,7 @@ void Node::frame_from_acceptor(Link& link, wire::Frame& frame) {
 // What tell() says, over whichever connection is there.
 void Node::frame_from_either(Link& link, wire::Frame& frame) {
   switch (frame.message_case()) {
-    case wire::Frame::kDeparture: return on_departure(frame.departure());
+    case wire::Frame::kDepartures: return on_departures(frame.departures());
     case wire::Frame::kArrive: return on_arrive(link.peer, frame.arrive());
     case wire::Frame::kOpen: return barrier_open(frame.open().barrier());
     case wire::Frame::kClosed: {

@@ -86,6 +86,7 @@ class Node final : public Link::Owner {
     bool ready = false;   // `out` was welcomed
     std::optional<Instant> refused;  // since when nobody listens there
     std::unique_ptr<Timer> retry;
+    std::size_t told = 0;  // so many of departures_ were sent there
     std::deque<wire::Frame> early;  // to be said as soon as `out` is ready
 
     std::deque<OutMessage> outbox;
@@ -153,16 +154,19 @@ class Node final : public Link::Owner {
   void connect(PeerId rank);
   void open_again(PeerId rank, const std::string& why, bool refused);
   void on_hello(Link& link, const wire::Hello& hello);
-  void on_welcome(Link& link, const wire::Welcome& welcome);
+  void on_welcome(Link& link);
   void out_ready(PeerId rank);
   void tell(PeerId rank, const wire::Frame& frame);
   std::vector<PeerId> next_living(int direction) const;
+  std::set<PeerId> neighbours() const;
   void watch();
   void check_silence();
-  void on_departure(const wire::Departure& departure);
+  void on_departures(const wire::Departures& departures);
   void notice(PeerId rank, wire::Departure::Kind kind);
   void depart(const wire::Departure& departure);
-  void spread(const wire::Departure& departure);
+  void send_departures(Link& link, std::size_t from);
+  void tell_departures(PeerId rank);
+  Link* usable(const Peer& peer) const;
   void expel(const std::string& why);
   void check_leave();
   void say_farewell();

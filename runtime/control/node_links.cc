@@ -11,6 +11,7 @@ namespace {
 using boost::system::error_code;
 
 constexpr Duration kFarewellPatience = std::chrono::seconds(2);
+constexpr std::size_t kDeparturesPerFrame = 500;
 // Between two attempts to connect.
 constexpr auto kRetry = std::chrono::milliseconds(50);
 // How long nobody may listen on a peer's port until it counts as ended: the news that it left may be on its way.
@@ -59,8 +60,9 @@ void Node::connect(PeerId rank) {
     hello.set_run(run_);
     hello.set_rank(self_);
     hello.set_incarnation(options_.incarnation);
-    for (const wire::Departure& departure : departures_) *hello.add_departures() = departure;
     to.out->send(frame);
+    send_departures(*to.out, 0);
+    to.told = departures_.size();
     to.out->start();
   });
 }
@@ -68,6 +70,10 @@ void Node::connect(PeerId rank) {
 void Node::open_again(PeerId rank, const std::string& why, bool refused) {
   Peer& peer = peers_[rank];
   if (peer.life != Life::alive) {
+    peer.wanted = false;
+    return check_leave();
+  }
+  if (refused && farewell_said_) {  // we only came to say goodbye, and it was gone before
     peer.wanted = false;
     return check_leave();
   }
@@ -112,38 +118,65 @@ void Node::on_hello(Link& link, const wire::Hello& hello) {
   peer.in = link.shared_from_this();
   peer.heard = std::chrono::steady_clock::now();
   wire::Frame frame;
-  wire::Welcome& welcome = *frame.mutable_welcome();
-  for (const wire::Departure& departure : departures_) *welcome.add_departures() = departure;
+  frame.mutable_welcome();
   link.send(frame);
-  for (const wire::Departure& departure : hello.departures()) on_departure(departure);
+  send_departures(link, 0);
+  peer.told = departures_.size();
   if (farewell_said_ && !link.finishing()) link.finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
 }
 
-void Node::on_welcome(Link& link, const wire::Welcome& welcome) {
+void Node::on_welcome(Link& link) {
   Peer& peer = peers_[link.peer];
+  if (peer.out.get() != &link || peer.life != Life::alive) return;
   if (peer.ready) return malformed(link, "a second Welcome");
   peer.refused.reset();
   peer.ready = true;
-  for (const wire::Departure& departure : welcome.departures()) on_departure(departure);
-  if (peer.life == Life::alive && peer.out.get() == &link) out_ready(link.peer);
+  out_ready(link.peer);
 }
 
 void Node::out_ready(PeerId rank) {
   Peer& peer = peers_[rank];
+  tell_departures(rank);
   for (const wire::Frame& frame : peer.early) peer.out->send(frame);
   peer.early.clear();
   if (farewell_said_) return peer.out->finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
   pump(rank);
 }
 
+// A connection over which something can be said now.
+Link* Node::usable(const Peer& peer) const {
+  if (peer.ready && !peer.out->finishing()) return peer.out.get();
+  if (peer.in && !peer.in->finishing()) return peer.in.get();
+  return nullptr;
+}
+
 // Says something small to a peer, over a connection that is there or a new one.
 void Node::tell(PeerId rank, const wire::Frame& frame) {
   Peer& peer = peers_[rank];
   if (peer.life != Life::alive || rank == self_) return;
-  if (peer.ready && !peer.out->finishing()) return peer.out->send(frame);
-  if (peer.in && !peer.in->finishing()) return peer.in->send(frame);
+  if (Link* link = usable(peer)) return link->send(frame);
+  if (farewell_said_) return;
   peer.early.push_back(frame);
   open(rank);
+}
+
+void Node::send_departures(Link& link, std::size_t from) {
+  while (from < departures_.size()) {
+    wire::Frame frame;
+    const std::size_t to = std::min(departures_.size(), from + kDeparturesPerFrame);
+    for (; from < to; ++from) *frame.mutable_departures()->add_departures() = departures_[from];
+    link.send(frame);
+  }
+}
+
+// Of each peer that is gone a neighbour hears once from us, however it became a neighbour.
+void Node::tell_departures(PeerId rank) {
+  Peer& peer = peers_[rank];
+  if (peer.life != Life::alive || peer.told == departures_.size()) return;
+  Link* link = usable(peer);
+  if (link == nullptr) return open(rank);  // begins with all of them
+  send_departures(*link, peer.told);
+  peer.told = departures_.size();
 }
 
 // ---- Watching
@@ -156,6 +189,13 @@ std::vector<PeerId> Node::next_living(int direction) const {
     const auto rank = static_cast<PeerId>((self_ + (direction > 0 ? step : n - step)) % n);
     if (peers_[rank].life == Life::alive) found.push_back(rank);
   }
+  return found;
+}
+
+std::set<PeerId> Node::neighbours() const {
+  std::set<PeerId> found;
+  for (const int direction : {+1, -1})
+    for (const PeerId rank : next_living(direction)) found.insert(rank);
   return found;
 }
 
@@ -196,17 +236,20 @@ void Node::notice(PeerId rank, wire::Departure::Kind kind) {
   depart(departure);
 }
 
-void Node::on_departure(const wire::Departure& departure) {
-  if (!member() || departure.rank() >= peers_.size()) return;
-  const Peer& peer = peers_[departure.rank()];
-  if (departure.incarnation() != peer.entry.incarnation) return;
-  if (departure.rank() != self_) {
-    if (peer.life == Life::alive) depart(departure);
-    return;
-  }
-  if (departure.kind() != wire::Departure::LEFT)
+void Node::on_departures(const wire::Departures& departures) {
+  for (const wire::Departure& departure : departures.departures()) {
+    if (!member()) return;
+    if (departure.rank() >= peers_.size()) continue;
+    const Peer& peer = peers_[departure.rank()];
+    if (departure.incarnation() != peer.entry.incarnation) continue;
+    if (departure.rank() != self_) {
+      if (peer.life == Life::alive) depart(departure);
+      continue;
+    }
+    if (departure.kind() == wire::Departure::LEFT) continue;
     expel("rank " + std::to_string(departure.witness()) + " took this peer for dead: " + std::string(word(departure.kind())) +
           ", after " + std::to_string(departure.silent_ns() / 1'000'000) + " ms");
+  }
 }
 
 void Node::depart(const wire::Departure& departure) {
@@ -245,25 +288,19 @@ void Node::depart(const wire::Departure& departure) {
   // Should it live after all, it learns from this what has become of it.  One that leaves has sent
   // news of others before its farewell, perhaps on the other connection: that is still read.
   wire::Frame frame;
-  *frame.mutable_departure() = departure;
+  *frame.mutable_departures()->add_departures() = departure;
   for (const LinkPtr& link : {peer.in, peer.out}) {
     if (!link) continue;
     if (dead) link->send(frame);
     link->finish(kFarewellPatience, dead ? Link::Rest::ignored : Link::Rest::delivered);
   }
-  spread(departure);
+  // Whoever is a neighbour now, perhaps since a moment ago, gets what it has not heard from us.
+  // (Who has said farewell itself says no more; check_leave() looks after new neighbours.)
+  if (!farewell_said_)
+    for (const PeerId near : neighbours()) tell_departures(near);
   watch();
   barriers_departed(rank, coordinator_before);
   check_leave();
-}
-
-void Node::spread(const wire::Departure& departure) {
-  wire::Frame frame;
-  *frame.mutable_departure() = departure;
-  std::set<PeerId> to;
-  for (const int direction : {+1, -1})
-    for (const PeerId rank : next_living(direction)) to.insert(rank);
-  for (const PeerId rank : to) tell(rank, frame);
 }
 
 void Node::expel(const std::string& why) {
@@ -334,33 +371,28 @@ void Node::check_leave() {
 }
 
 void Node::say_farewell() {
-  wire::Frame frame;
-  wire::Departure& departure = *frame.mutable_departure();
-  departure.set_rank(self_);
-  departure.set_incarnation(options_.incarnation);
-  departure.set_kind(wire::Departure::LEFT);
-  departure.set_witness(self_);
   if (!farewell_said_) {
     farewell_said_ = true;
-    departures_.push_back(departure);  // for those who connect from now on
+    wire::Departure farewell;
+    farewell.set_rank(self_);
+    farewell.set_incarnation(options_.incarnation);
+    farewell.set_kind(wire::Departure::LEFT);
+    farewell.set_witness(self_);
+    departures_.push_back(farewell);  // also for those that connect from now on
     for (PeerId rank = 0; rank < peers_.size(); ++rank) {
       Peer& peer = peers_[rank];
       if (peer.life != Life::alive) continue;
       const LinkPtr out = peer.ready ? peer.out : nullptr;
       for (const LinkPtr& link : {peer.in, out}) {
         if (!link || link->finishing()) continue;
-        link->send(frame);
+        send_departures(*link, peer.told);
         link->finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
         told_farewell_.insert(rank);
       }
     }
   }
-  for (const int direction : {+1, -1}) {
-    for (const PeerId rank : next_living(direction)) {
-      if (!told_farewell_.insert(rank).second) continue;
-      tell(rank, frame);
-    }
-  }
+  for (const PeerId rank : neighbours())
+    if (told_farewell_.insert(rank).second) tell_departures(rank);
 }
 
 void Node::left(Result<> result) {

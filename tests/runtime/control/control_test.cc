@@ -135,8 +135,8 @@ TEST(Join, TheDeadlineNamesWhoNeverCameAtTheCollectorAndAtTheOthers) {
   std::vector<std::unique_ptr<Control>> controls;
   for (const PeerId rank : {0u, 1u, 3u}) {
     ControlOptions options = test_options(5, rank, controls.empty() ? "" : controls[0]->address());
-    // Rank 3 has the shorter patience and still knows.
-    options.join_deadline = rank == 3 ? 600ms : 1200ms;
+    // Rank 1 hears it from the collector; rank 3 loses its patience before, and still knows.
+    options.join_deadline = rank == 3 ? 600ms : rank == 1 ? Duration(kPlenty) : 1200ms;
     auto control = Control::start(options, log);
     ASSERT_TRUE(control);
     controls.push_back(std::move(*control));
@@ -320,6 +320,13 @@ TEST(Leave, IsNoDeathAndEverybodyHearsOfIt) {
     EXPECT_NE(sent.error().message.find("has left"), std::string::npos);
   }
   EXPECT_EQ(run.log.problems(), 0u);
+}
+
+TEST(Leave, OfAllAtOnceKillsNobody) {
+  Peers run(16);
+  run.leave();
+  EXPECT_EQ(run.log.problems(), 0u);
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_TRUE(run[i].deaths().empty());
 }
 
 TEST(Leave, WaitsUntilEverythingSentHasArrived) {

@@ -35,7 +35,7 @@ class UcxRegion final : public Region {
 class UcxTarget final : public Target {
  public:
   UcxTarget(std::shared_ptr<LinkState> link, std::shared_ptr<std::size_t> open_targets, std::uint64_t region,
-            std::uint64_t size, std::unique_ptr<Mapped> mapped)
+            std::uint64_t size, std::shared_ptr<Mapped> mapped)
       : link_(std::move(link)),
         open_targets_(std::move(open_targets)),
         region_(region),
@@ -55,7 +55,7 @@ class UcxTarget final : public Target {
   std::shared_ptr<std::size_t> open_targets_;
   std::uint64_t region_;
   std::uint64_t size_;
-  std::unique_ptr<Mapped> mapped_;  // on the same machine
+  std::shared_ptr<Mapped> mapped_;  // on the same machine
 };
 
 class UcxLink final : public Link {
@@ -76,9 +76,7 @@ class UcxLink final : public Link {
                   "the region's key belongs to another fabric, or to a previous life of this peer");
     if (key->address != remote.address || key->size != remote.size)
       return fail(Errc::corrupt, "the region's key and its size do not belong together");
-    std::unique_ptr<Mapped> mapped;
-    if (!key->remote_key.empty() && !state_->endpoint->tells_failures)
-      mapped = Mapped::make(state_->endpoint->handle, key->remote_key, remote.address);
+    auto mapped = core_->map_remote(*state_, *key);
     return std::make_unique<UcxTarget>(state_, open_targets_, key->region, remote.size, std::move(mapped));
   }
 

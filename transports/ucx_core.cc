@@ -173,14 +173,22 @@ Result<> Core::make_wait_fd() {
   return {};
 }
 
-std::unique_ptr<Mapped> Mapped::make(ucp_ep_h endpoint, const std::string& remote_key,
+std::shared_ptr<Mapped> Mapped::make(ucp_ep_h endpoint, const std::string& remote_key,
                                      std::uint64_t address) {
   ucp_rkey_h key = nullptr;
   if (ucp_ep_rkey_unpack(endpoint, remote_key.data(), &key) != UCS_OK) return nullptr;
+  std::shared_ptr<Mapped> mapped(new Mapped(key));
   void* data = nullptr;
-  std::unique_ptr<Mapped> mapped(new Mapped(key, nullptr));
   if (ucp_rkey_ptr(key, address, &data) != UCS_OK || data == nullptr) return nullptr;
   mapped->data_ = static_cast<std::byte*>(data);
+  return mapped;
+}
+
+std::shared_ptr<Mapped> Core::map_remote(const LinkState& link, const RegionKey& key) {
+  if (worker_ == nullptr || key.remote_key.empty() || link.endpoint->tells_failures) return nullptr;
+  auto mapped = Mapped::make(link.endpoint->handle, key.remote_key, key.address);
+  std::erase_if(mapped_, [](const std::weak_ptr<Mapped>& one) { return one.expired(); });
+  if (mapped) mapped_.push_back(mapped);
   return mapped;
 }
 
@@ -444,6 +452,9 @@ void Core::shutdown() {
   settle(kForcedCloseRounds);
   for (void* request : requests_) ucp_request_free(request);
   requests_.clear();
+  for (const auto& one : mapped_)
+    if (const auto mapped = one.lock()) mapped->release();
+  mapped_.clear();
   ucp_worker_destroy(worker_);
   worker_ = nullptr;
 

@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "transports/ucx.h"
@@ -64,17 +65,22 @@ struct Endpoint {
 class Mapped {
  public:
   // Null where it cannot be mapped.
-  static std::unique_ptr<Mapped> make(ucp_ep_h endpoint, const std::string& remote_key,
+  static std::shared_ptr<Mapped> make(ucp_ep_h endpoint, const std::string& remote_key,
                                       std::uint64_t address);
-  ~Mapped() { ucp_rkey_destroy(key_); }
+  ~Mapped() { release(); }
   Mapped(const Mapped&) = delete;
   Mapped& operator=(const Mapped&) = delete;
+  // UCX wants this before the worker goes, and a target may live longer.
+  void release() {
+    if (key_ != nullptr) ucp_rkey_destroy(std::exchange(key_, nullptr));
+    data_ = nullptr;
+  }
   std::byte* data() const { return data_; }
 
  private:
-  Mapped(ucp_rkey_h key, std::byte* data) : key_(key), data_(data) {}
+  explicit Mapped(ucp_rkey_h key) : key_(key) {}
   ucp_rkey_h key_;
-  std::byte* data_;
+  std::byte* data_ = nullptr;
 };
 
 struct LinkState {
@@ -96,6 +102,8 @@ class Core {
 
   Result<std::shared_ptr<LinkState>> connect(std::string_view address);
   void forget(const std::shared_ptr<LinkState>& link);
+  // Null where the region has to be reached by messages.
+  std::shared_ptr<Mapped> map_remote(const LinkState& link, const RegionKey& key);
 
   Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
            std::uint64_t region, std::byte* mapped);
@@ -204,6 +212,7 @@ class Core {
   // Endpoints that UCX made for fabrics which cannot see us go, by their nonce: for our bye.
   std::unordered_map<std::uint64_t, ucp_ep_h> guests_;
   std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;
+  std::vector<std::weak_ptr<Mapped>> mapped_;
   std::vector<Closing> closing_;
   std::vector<void*> requests_;  // closes and flushes under way
 

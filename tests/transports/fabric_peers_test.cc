@@ -206,6 +206,24 @@ TEST_P(FabricPeers, ALinkClosedWithPutsUnderWayStillEndsThem) {
   EXPECT_TRUE(sender.events.down.empty()) << "whoever closed it knows";
 }
 
+TEST_P(FabricPeers, AFabricMayGoBeforeWhatWasMadeFromIt) {
+  Side sender = make_side(), receiver = make_side();
+  auto source = allocate(sender, 100'000);
+  auto sink = allocate(receiver, 100'000);
+  auto link = connect(sender, receiver);
+  auto target = open(*link, sink->remote());
+  const Put put{.source = source.get(), .size = 100'000, .target = target.get()};
+  ASSERT_EQ(link->put(put), Errc::ok);
+  receiver.fabric.reset();
+  sender.fabric.reset();
+  EXPECT_EQ(link->put(put), Errc::peer_gone);
+  EXPECT_EQ(link->notify({}), Errc::peer_gone);
+  EXPECT_FALSE(link->open(sink->remote()));
+  target.reset();
+  link.reset();
+  source.reset();
+}
+
 // One thread for each fabric, each sleeping without a timeout that could hide a lost wake-up.
 TEST_P(FabricPeers, NoWakeUpIsLostInTenThousandRounds) {
   constexpr std::uint64_t kRounds = 10'000;

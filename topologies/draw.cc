@@ -23,20 +23,28 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
+// Plain colours first, for viewers that know neither variables nor media queries; they can be read on dark paper too.
 constexpr std::string_view kStyle = R"css(<style>
-.gossamer-topology { font-family: Inter, "Helvetica Neue", "Segoe UI", sans-serif;
-  --ink: #1d2733; --quiet: #66727f; --line: #3d6fb4; --node: #2a5ca8; --hub: #c2571a; --rim: #ffffff; --card: #7f8b981a; }
-@media (prefers-color-scheme: dark) { .gossamer-topology {
-  --ink: #e8edf2; --quiet: #9aa7b4; --line: #7fb0ee; --node: #5b95de; --hub: #ee9a5e; --rim: #12181f; --card: #9aa7b41f; } }
-.gossamer-topology .card { fill: var(--card); }
-.gossamer-topology .edge { stroke: var(--line); fill: none; stroke-linecap: round; }
-.gossamer-topology .tip { fill: var(--line); }
-.gossamer-topology .node { fill: var(--node); stroke: var(--rim); stroke-width: 1.5; }
-.gossamer-topology .hub { fill: var(--hub); }
-.gossamer-topology .idle { fill: var(--quiet); }
-.gossamer-topology .id { fill: #fff; text-anchor: middle; dominant-baseline: central; font-weight: 600; }
-.gossamer-topology .title { fill: var(--ink); font-weight: 650; }
-.gossamer-topology .note { fill: var(--quiet); }
+.gossamer-topology { font-family: Inter, "Helvetica Neue", "Segoe UI", sans-serif; }
+.gossamer-topology .card { fill: #7f8b98; fill-opacity: 0.09; }
+.gossamer-topology .edge { stroke: #3d6fb4; fill: none; stroke-linecap: round; }
+.gossamer-topology .tip { fill: #3d6fb4; }
+.gossamer-topology .node { fill: #2a5ca8; stroke: #ffffff; stroke-width: 1.5; }
+.gossamer-topology .hub { fill: #c2571a; }
+.gossamer-topology .idle { fill: #8a95a1; }
+.gossamer-topology .id { fill: #ffffff; text-anchor: middle; dominant-baseline: central; font-weight: 600; }
+.gossamer-topology .title { fill: #35506f; font-weight: 650; }
+.gossamer-topology .note { fill: #75818d; }
+@media (prefers-color-scheme: dark) {
+.gossamer-topology .card { fill: #9aa7b4; fill-opacity: 0.12; }
+.gossamer-topology .edge { stroke: #7fb0ee; }
+.gossamer-topology .tip { fill: #7fb0ee; }
+.gossamer-topology .node { fill: #4f8ad6; stroke: #12181f; }
+.gossamer-topology .hub { fill: #dd7f3c; }
+.gossamer-topology .idle { fill: #66727f; }
+.gossamer-topology .title { fill: #e8edf2; }
+.gossamer-topology .note { fill: #9aa7b4; }
+}
 </style>)css";
 
 struct Line {
@@ -82,6 +90,9 @@ class Picture {
         directed_ |= line.directed;
       }
     }
+    for (std::size_t i = 0; i < n_; ++i)
+      for (std::size_t j = 0; j < i; ++j)
+        nearest_ = std::min(nearest_, std::hypot(places_[i].x - places_[j].x, places_[i].y - places_[j].y));
     for (PeerId i = 0; i < n_; ++i) degree_ = std::max(degree_, topology.at(0, i).out.size());
   }
 
@@ -109,8 +120,8 @@ class Picture {
         "width=\"{:.0f}\" height=\"{:.0f}\">\n<title>{}</title>\n{}\n",
         width, height, width, height, escaped(title), kStyle);
     if (directed_)
-      out_ += "<defs><marker id=\"gossamer-tip\" viewBox=\"0 0 10 10\" refX=\"8\" refY=\"5\" markerWidth=\"9\" "
-              "markerHeight=\"9\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path class=\"tip\" d=\"M0 1 L10 5 L0 9 L2.5 5 z\"/>"
+      out_ += "<defs><marker id=\"gossamer-tip\" viewBox=\"0 0 10 10\" refX=\"8\" refY=\"5\" markerWidth=\"11\" "
+              "markerHeight=\"11\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path class=\"tip\" d=\"M0 1 L10 5 L0 9 L2.5 5 z\"/>"
               "</marker></defs>\n";
     std::string note = fmt::format("{}, degree up to {}", directed_ ? "directed" : "undirected", degree_);
     if (topology_.period() != 1)
@@ -124,13 +135,15 @@ class Picture {
   double node_radius(double size) const {
     const double n = static_cast<double>(std::max<std::size_t>(n_, 1));
     const double room = round_ ? size * 0.8 * 3.14159 / n / 2.6 : size * 0.8 / std::sqrt(n) / 3.2;
-    return std::clamp(room, 1.6, size > 400 ? 17.0 : 12.0);
+    return std::clamp(std::min(room, 0.44 * nearest_ * size * 0.85), 1.6, size > 400 ? 17.0 : 12.0);
   }
 
   double width_of(double weight) const {
     const double share = most_ > 0 ? weight / most_ : 1;
     // Thin where there are many.
-    const double full = n_ > 400 ? 1.0 : n_ > 60 ? 2.0 : 4.0;
+    std::size_t lines = 0;
+    for (const auto& round : lines_) lines = std::max(lines, round.size());
+    const double full = lines > 600 ? 1.0 : lines > 150 ? 2.0 : 4.0;
     return std::max(0.35, full * share);
   }
 
@@ -158,17 +171,17 @@ class Picture {
       const bool hub = n_ > 3 && topology_.period() == 1 && topology_.name() == "star" && i == 0;
       out_ += fmt::format("<circle class=\"node{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"/>\n",
                           hub ? " hub" : busy[i] ? "" : " idle", p.x, p.y, radius);
-      label(i, p, radius);
     }
+    for (PeerId i = 0; i < n_; ++i) label(i, place(i), radius);
     out_ += "</g>\n";
   }
 
   void label(PeerId i, const Place& p, double radius) {
-    if (radius < 6) return;
     const std::string text = i < options_.labels.size() ? options_.labels[i] : std::to_string(i);
     // Inside where it fits, beside where it does not.
     const double size = std::min(13.0, radius * 1.05);
-    if (static_cast<double>(text.size()) * size * 0.6 <= 2 * radius)
+    if (radius < 5 && n_ > 40) return;
+    if (size >= 6 && static_cast<double>(text.size()) * size * 0.6 <= 2 * radius)
       out_ += fmt::format("<text class=\"id\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"{:.1f}\">{}</text>\n", p.x, p.y + 0.5, size,
                           escaped(text));
     else
@@ -184,7 +197,8 @@ class Picture {
     Place control{(a.x + b.x) / 2, (a.y + b.y) / 2};
     const Place middle{frame.x + frame.size / 2, frame.y + frame.size / 2};
     if (round_) {
-      const double pull = 0.22 * std::min(1.0, length / frame.size * 1.6);
+      // Neighbours follow the rim, long chords bow towards the middle.
+      const double pull = 0.22 * std::clamp(length / frame.size / 0.3 - 1, -0.12, 1.0);
       control.x += (middle.x - control.x) * pull;
       control.y += (middle.y - control.y) * pull;
     }
@@ -233,6 +247,7 @@ class Picture {
   std::size_t rounds_ = 1, degree_ = 0;
   bool round_ = false, grid_ = false, directed_ = false;
   double least_ = 1e300, most_ = 0;
+  double nearest_ = 1;  // distance of the two nearest peers
   std::string out_;
 };
 

@@ -59,19 +59,34 @@ std::size_t torus_columns(const Adjacency& adjacency) {
   return i + 1;
 }
 
-// Each bit moves the vertex along its own direction; lengths differ so that no two vertices coincide.
+// Each bit moves the vertex along its own direction (an oblique projection of the cube).  Of some skews and lengths,
+// those that keep the two nearest vertices farthest apart, measured against the whole.
 std::vector<Place> cube(std::size_t n) {
   const int bits = std::countr_zero(n);
-  std::vector<Place> places(n);
-  for (std::size_t i = 0; i < n; ++i)
-    for (int b = 0; b < bits; ++b) {
-      if ((i >> b & 1) == 0) continue;
-      const double angle = pi * (static_cast<double>(b) + 0.12 * b * b) / bits * (bits > 2 ? 0.93 : 1);
-      const double length = 1 / (1 + 0.22 * b);
-      places[i].x += length * std::cos(angle);
-      places[i].y -= length * std::sin(angle);
+  std::vector<Place> best;
+  double widest = -1;
+  for (const double shrink : {0.0, 0.06, 0.12, 0.2, 0.3, 0.45})
+    for (const double skew : {0.0, 0.05, 0.1, 0.16}) {
+      std::vector<Place> places(n);
+      for (std::size_t i = 0; i < n; ++i)
+        for (int b = 0; b < bits; ++b) {
+          if ((i >> b & 1) == 0) continue;
+          const double angle = pi * (b + skew * b * b / bits) / bits, length = 1 / (1 + shrink * b);
+          places[i].x += length * std::cos(angle);
+          places[i].y -= length * std::sin(angle);
+        }
+      double apart = 1e300, whole = 0;
+      for (std::size_t i = 0; i < n; ++i)
+        for (std::size_t j = 0; j < i; ++j) {
+          const double d = std::hypot(places[i].x - places[j].x, places[i].y - places[j].y);
+          apart = std::min(apart, d);
+          whole = std::max(whole, d);
+        }
+      if (apart / whole <= widest) continue;
+      widest = apart / whole;
+      best = std::move(places);
     }
-  return places;
+  return best;
 }
 
 // Layers by distance from the root; leaves evenly spaced, parents above the middle of their children.

@@ -380,7 +380,7 @@ class Check {
           rounds_.backward(&work);
           for (std::size_t i = 0; i < n_; ++i) y[i] = work[i] - mean_after;
         },
-        120, 1e-9);
+        120);
     report_.beta = std::sqrt(std::max(0.0, ritz.largest));
     const double residual = report_.beta > 0 ? ritz.largest_residual / (2 * report_.beta) : 0;
     report_.residual = std::max(report_.residual, residual);

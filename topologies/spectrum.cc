@@ -50,12 +50,13 @@ std::optional<RitzValues> nearest_below(const Sparse& a, double shift, const Vec
         work = factor.solve(work);
         view(y) = work - v * v.dot(work);
       },
-      kLanczosSteps, 1e-10);
+      kLanczosSteps);
 }
 
 }  // namespace
 
-RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max, double tolerance) {
+RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max,
+                   const std::function<bool(const RitzValues&)>& enough) {
   // Three-term recurrence without reorthogonalization: copies of converged values appear and do no harm at the ends
   // of the spectrum, and the residual estimate stays right (Paige 1980).
   Vector q = Vector::Zero(static_cast<Eigen::Index>(n)), before = q, next = q;
@@ -85,9 +86,9 @@ RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max, 
       ritz.largest = small.eigenvalues()(size - 1);
       ritz.smallest_residual = exhausted ? 0 : std::abs(beta * small.eigenvectors()(size - 1, 0));
       ritz.largest_residual = exhausted ? 0 : std::abs(beta * small.eigenvectors()(size - 1, size - 1));
-      if (exhausted || (ritz.largest_residual <= tolerance * std::abs(ritz.largest) &&
-                        ritz.smallest_residual <= std::max(tolerance, 1e-4) * scale))
-        return ritz;
+      const bool small_residuals =
+          ritz.largest_residual <= 1e-10 * std::abs(ritz.largest) && ritz.smallest_residual <= 1e-4 * scale;
+      if (exhausted || (enough ? enough(ritz) : small_residuals)) return ritz;
     }
     off.push_back(beta);
     before = q;
@@ -134,7 +135,10 @@ Result<ExtremeValues> extreme_values(std::size_t n, const std::vector<SparseEntr
           view(y).noalias() = a * view(x);
           view(y) -= known * v.dot(view(x)) * v;
         },
-        kLanczosSteps, 1e-6);
+        kLanczosSteps,
+        [&](const RitzValues& r) {
+          return r.largest_residual <= kEnough / 4 * (known - r.largest) && r.smallest_residual <= 1e-3 * std::max(std::abs(known), std::abs(r.smallest));
+        });
     values.largest = ritz.largest;
     values.smallest = ritz.smallest;
     values.largest_residual = ritz.largest_residual;

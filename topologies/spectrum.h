@@ -37,8 +37,7 @@ struct ExtremeValues {
 Result<ExtremeValues> extreme_values(std::size_t n, const std::vector<SparseEntry>& entries, double known,
                                      std::span<const double> vector);
 
-// The largest eigenvalue of the symmetric positive semidefinite operator `apply` (y = A x) by Lanczos; also its
-// residual.
+// The ends of the spectrum of the symmetric operator `apply` (y = A x) by Lanczos.
 using Operator = std::function<void(std::span<const double> x, std::span<double> y)>;
 struct RitzValues {
   double largest = 0;
@@ -47,7 +46,10 @@ struct RitzValues {
   double smallest_residual = 0;
   std::size_t steps = 0;
 };
-RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max, double tolerance);
+// Ends after `steps_max` steps, or as soon as `enough` says so (it is asked every 20 steps; by default when both
+// residuals are small against the values).
+RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max,
+                   const std::function<bool(const RitzValues&)>& enough = {});
 
 // The largest |eigenvalue| of the n x n matrix `entries` apart from one equal to 1; n small (dense).
 double second_modulus_dense(std::size_t n, const std::vector<double>& row_major);

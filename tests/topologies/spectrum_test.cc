@@ -390,7 +390,7 @@ TEST(Spectrum, LanczosFindsTheEndsOfADiagonalMatrix) {
       [&](std::span<const double> x, std::span<double> y) {
         for (std::size_t i = 0; i < n; ++i) y[i] = (i == 7 ? 3.0 : i == 9 ? -2.0 : std::sin(static_cast<double>(i))) * x[i];
       },
-      200, 1e-10);
+      200);
   EXPECT_NEAR(ritz.largest, 3, 1e-9);
   EXPECT_NEAR(ritz.smallest, -2, 1e-6);
   EXPECT_LT(ritz.largest_residual, 1e-9);

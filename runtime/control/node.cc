@@ -332,6 +332,10 @@ void Node::closed(Link& link, Link::Ending how) {
     case Link::Role::outbound: {
       Peer& peer = peers_[link.peer];
       if (peer.out != keep) return check_leave();
+      if (peer.life == Life::left && !peer.unacked.empty()) {
+        log_.warn("control: {} messages for rank {} were not delivered", peer.unacked.size(), link.peer);
+        peer.unacked.clear();
+      }
       const bool was_ready = peer.ready;
       peer.out.reset();
       peer.ready = false;

@@ -274,10 +274,12 @@ void Node::depart(const wire::Departure& departure) {
     ledger_.close(rank, {Errc::peer_gone, name + " (host " + peer.entry.host + ") has left"});
     mailbox_.add_departed(rank);
   }
-  if (!peer.outbox.empty() || !peer.unacked.empty())
-    log_.warn("control: {} messages for {} were not delivered", peer.outbox.size() + peer.unacked.size(), name);
+  // One that left may have acknowledged what it took in on the connection that is still being read: see closed().
+  const std::size_t open_questions = dead || !peer.out ? peer.unacked.size() : 0;
+  if (peer.outbox.size() + open_questions > 0)
+    log_.warn("control: {} messages for {} were not delivered", peer.outbox.size() + open_questions, name);
   peer.outbox.clear();
-  peer.unacked.clear();
+  if (dead || !peer.out) peer.unacked.clear();
   peer.early.clear();
   peer.assembly = {};
   if (peer.retry) {

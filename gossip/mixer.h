@@ -104,6 +104,10 @@ class Mixer {
   // The most bytes encode() ever uses.
   virtual std::size_t payload_capacity() const = 0;
 
+  // The vector that all peers start from, before the first round; what is kept of other peers may start there too.
+  // Never called where the starts differ.
+  virtual void start(std::span<const float> /*common*/) {}
+
   // A local change to the gradient before the optimizer sees it (tracking, quasi-global momentum).
   virtual void gradient(Stream&, const RoundInfo&, std::span<float> /*gradient*/) {}
 

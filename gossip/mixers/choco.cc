@@ -10,6 +10,9 @@
 // (the order of the ICML paper: exchange, then gossip; with `overlap: delayed` the same lines are the
 // order of the ICLR paper).  Momentum and weight decay belong to the local step and are not touched.
 //
+// Replicas start at the model that all peers start from (start()), where there is one: then not even the first
+// differences carry more than a step.  Else they start at 0, as in the papers.
+//
 // Two forms:
 //
 // * aggregate: one own replica h_i and one sum r_i = sum_j w_ij (h_j - h_i), so memory does not grow with the
@@ -100,6 +103,8 @@ class ChocoPerEdge final : public Choco {
  public:
   explicit ChocoPerEdge(const MixerSetup& setup) : Choco(setup), sum_(setup.layout->size()) {}
 
+  void start(std::span<const float> common) override { common_.assign(common.begin(), common.end()); }
+
   Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
     shadow_ = shadow;
     std::fill_n(sum_.data(), sum_.size(), 0.f);
@@ -139,6 +144,7 @@ class ChocoPerEdge final : public Choco {
   }
 
   void save(Writer& writer) const override {
+    writer.array(std::span<const float>(common_));
     writer.put<std::uint64_t>(edges_.size());
     for (const auto& [peer, pair] : edges_) {
       writer.put(peer);
@@ -149,6 +155,10 @@ class ChocoPerEdge final : public Choco {
 
   Result<> load(Reader& reader) override {
     edges_.clear();
+    const auto common = reader.get<std::uint64_t>();
+    if (common != 0 && common != setup_.layout->size()) return fail(Errc::corrupt, "replicas of choco-sgd are of another model");
+    common_.resize(common);
+    for (float& value : common_) value = reader.get<float>();
     for (auto left = reader.get<std::uint64_t>(); left > 0 && reader.ok(); --left) {
       Replicas& pair = replicas(reader.get<PeerId>());
       reader.array(pair.own.span());
@@ -170,11 +180,17 @@ class ChocoPerEdge final : public Choco {
 
   Replicas& replicas(PeerId peer) {
     auto found = edges_.find(peer);
-    if (found == edges_.end())
+    if (found == edges_.end()) {
       found = edges_.emplace(peer, Replicas{AlignedBuffer<float>(setup_.layout->size()), AlignedBuffer<float>(setup_.layout->size())}).first;
+      if (!common_.empty()) {
+        copy(common_, found->second.own.span());
+        copy(common_, found->second.theirs.span());
+      }
+    }
     return found->second;
   }
 
+  std::vector<float> common_;  // where the replicas of an edge not met yet start; empty: at 0
   std::map<PeerId, Replicas> edges_;
   AlignedBuffer<float> sum_;
 };
@@ -183,6 +199,9 @@ class ChocoAggregate final : public Choco {
  public:
   explicit ChocoAggregate(const MixerSetup& setup)
       : Choco(setup), own_(setup.layout->size()), sum_(setup.layout->size()), decoded_(setup.layout->size()) {}
+
+  // Every peer's replica is the same, so r_i = 0 as it is.
+  void start(std::span<const float> common) override { copy(common, own_.span()); }
 
   Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
     shadow_ = shadow;

@@ -196,6 +196,25 @@ TEST(Choco, AForeignGammaIsRefused) {
                                           .step_size = gamma}));
 }
 
+// Where all start from one model the replicas do too: nothing is left to catch up with, whatever the codec drops.
+TEST(Choco, ACommonStartLeavesNothingToExchange) {
+  for (const ReplicaForm form : {ReplicaForm::aggregate, ReplicaForm::per_edge}) {
+    const auto ring = graph("ring", 4);
+    Network network(*ring, {.algorithm = "choco-sgd", .compression = {.codec = CodecId::top_k, .ratio = 0.01}, .step_size = 0.5, .replicas = form, .dimension = 200});
+    network.randomise(1);
+    const auto start = network.model(0);
+    for (PeerId i = 0; i < 4; ++i) {
+      network.model(i) = start;
+      network.mixer(i).start(start);
+    }
+    for (int round = 0; round < 3; ++round) ASSERT_TRUE(network.round());
+    for (PeerId i = 0; i < 4; ++i) EXPECT_EQ(network.model(i), start);
+    network.model(2)[7] += 1;
+    ASSERT_TRUE(network.round());
+    EXPECT_NE(network.model(1)[7], start[7]) << "and a step is seen by the neighbours at once";
+  }
+}
+
 // A replica that differs by one bit is found in the next round: the check can fail.
 TEST(Choco, APartedReplicaIsFoundWithinARound) {
   const auto ring = graph("ring", 4);

@@ -99,6 +99,9 @@ void YamlValue::fail(std::string why) const {
 std::string YamlValue::where() const {
   return node_ == nullptr ? "" : state_->where(*node_);
 }
+std::uint32_t YamlValue::layer() const {
+  return node_ == nullptr ? 0 : node_->layer;
+}
 bool YamlValue::is_scalar() const {
   return node_ != nullptr && node_->kind == Node::Kind::scalar;
 }
@@ -342,7 +345,12 @@ std::vector<double> YamlMap::numbers(std::string_view key, std::vector<double> f
 }
 
 YamlMap YamlMap::map(std::string_view key) const {
-  return find(key).map();
+  const YamlValue value = find(key);
+  if (value.present()) return value.map();
+  // What is missing in it is missing here.
+  const Node* node = state_->empty_map(node_);
+  state_->open(node, value.path());
+  return YamlMap(state_, node, value.path());
 }
 
 std::vector<YamlMap> YamlMap::maps(std::string_view key) const {
@@ -384,8 +392,8 @@ Result<YamlDocument> YamlDocument::parse(std::string_view text, std::string orig
   return YamlDocument(std::move(state));
 }
 
-Result<> YamlDocument::set(std::string_view path, std::string_view value, std::string origin) {
-  const auto layer = ++state_->layers;
+Result<> YamlDocument::set(std::string_view path, std::string_view value, std::string origin,
+                           std::uint32_t layer) {
   GOSSAMER_TRY_ASSIGN(Node * leaf, yaml_detail::build(*state_, value, origin, layer, false));
   Node* at = state_->top;
   std::string so_far;

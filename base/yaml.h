@@ -82,7 +82,8 @@ class YamlValue {
 
   // Records an error here: `why` is "cause; remedy".
   void fail(std::string why) const;
-  std::string where() const;  // "file:line:column"
+  std::string where() const;    // "file:line:column"
+  std::uint32_t layer() const;  // 0 for what is in the file or absent
   const std::string& path() const { return path_; }
 
  private:
@@ -167,8 +168,8 @@ class YamlDocument {
   ~YamlDocument();
 
   // Puts a value over what the file says, creating mappings on the way: path "trainer.epochs", value as YAML.
-  // Errors about it begin with `origin` ("--set trainer.epochs=x").  Later calls are higher layers.
-  Result<> set(std::string_view path, std::string_view value, std::string origin);
+  // Errors about it begin with `origin` ("--set trainer.epochs=x").  The file is layer 0; see inapplicable().
+  Result<> set(std::string_view path, std::string_view value, std::string origin, std::uint32_t layer = 1);
 
   YamlValue top() const;
   YamlMap root() const;  // an error when the top is not a mapping

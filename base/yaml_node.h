@@ -29,7 +29,7 @@ struct Node {
   bool quoted = false;
   std::uint32_t origin = 0;           // index into State::origins
   std::int32_t line = 0, column = 0;  // from 1
-  std::uint32_t layer = 0;            // 0 is the file, larger ones were set over it
+  std::uint32_t layer = 0;            // 0 is the file; YamlDocument::set names the others
   std::string scalar;
   std::vector<Node*> items;
   std::vector<Entry> entries;  // in the order of the file
@@ -42,7 +42,6 @@ struct State {
   std::deque<Node> nodes;  // stable addresses
   std::vector<std::string> origins;
   Node* top = nullptr;
-  std::uint32_t layers = 0;
 
   std::optional<Error> first;
   bool first_is_missing = false;

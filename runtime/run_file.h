@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "kernels/compressor.h"
+#include "runtime/environment.h"
 #include "topologies/topology_file.h"
 #include "trainer/data.h"
 #include "trainer/optimizer.h"
@@ -54,7 +55,7 @@ struct DeadlineOptions {
 };
 
 struct TrainerOptions {
-  TaskOptions task;       // which model and loss
+  TaskOptions task;  // which model and loss
   DataOptions data;
   PartitionOptions partition;
   OptimizerOptions optimizer;
@@ -65,7 +66,7 @@ struct TrainerOptions {
 };
 
 struct ReportOptions {
-  double interval_s = 0.5;        // between two records of one peer
+  double interval_s = 0.5;           // between two records of one peer
   std::uint64_t interval_steps = 0;  // instead of seconds, when not 0: reproducible records
   double evaluate_every_epochs = 1;  // test loss and accuracy of each peer's own model; 0 never
   bool save_models = true;
@@ -89,14 +90,33 @@ struct RunFile {
 struct Overrides {
   std::vector<std::pair<std::string, std::string>> sets;  // --set trainer.epochs=3
   std::optional<std::size_t> peers;                       // --peers
+  std::optional<Environment> environment;                 // empty: this process's own
 };
 
-// Reads, applies the algorithm's preset, then the environment, then `overrides`, and checks every value's range.
-// Relative data paths are relative to the file's folder.
+// Reads, applies the algorithm's preset, then the environment, then `overrides`, and checks every value's
+// range. Relative paths are relative to the file's folder; those of flags and variables to the current one.
+// Errors: invalid_argument ("file:line:column: key: cause; remedy"), not_found and io for the file itself and
+// for data and topology files that it names.
 Result<RunFile> load_run_file(const std::string& path, const Overrides& overrides = {});
-Result<RunFile> parse_run_file(std::string_view text, const std::string& origin, const Overrides& overrides = {});
+// The same for a text; `origin` stands for the file's path.  Data files need not exist.
+Result<RunFile> parse_run_file(std::string_view text, const std::string& origin,
+                               const Overrides& overrides = {});
 
-// The resolved run as YAML, every key written out; load_run_file() of it gives the same run.
+// The resolved run as YAML, every key written out that means something for this run; load_run_file() of it
+// gives the same run.
 std::string to_yaml(const RunFile& run);
+
+// Every key that a run file may hold, as "trainer.optimizer.momentum"; those of list items are not among them.
+std::vector<std::string> run_file_keys();
+
+// The environment variable that stands for a key: "trainer.batch_size" is GOSSAMER_TRAINER_BATCH_SIZE.
+std::string variable_of(std::string_view key);
+
+// The words of run files.
+std::string_view name(Synchrony mode);
+std::string_view name(Overlap overlap);
+std::string_view name(MixingOrder order);
+std::string_view name(CodecId codec);
+std::string_view name(Scope scope);
 
 }  // namespace gossamer

@@ -90,6 +90,14 @@ TEST(Yaml, AMissingRequiredKeyIsNamed) {
   EXPECT_EQ(message(document.finish()), "run.yaml:1:4: a.family: is missing; add it");
 }
 
+TEST(Yaml, WhatIsMissingInAMissingMappingIsPlacedAtTheNearestOneThatIsThere) {
+  auto document = parsed("trainer:\n  task: mlp\n");
+  const YamlMap trainer = document.root().map("trainer");
+  trainer.text("task", "");
+  trainer.map("data").require("format");
+  EXPECT_EQ(message(document.finish()), "run.yaml:2:3: trainer.data.format: is missing; add it");
+}
+
 struct Bad {
   const char* text;
   const char* message;

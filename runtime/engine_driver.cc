@@ -17,7 +17,7 @@ constexpr Duration kSleepMax = std::chrono::milliseconds(100);
 }  // namespace
 
 EngineDriver::EngineDriver(Engine& engine, Fabric& fabric, const Clock& clock, int wake_fd, bool threaded)
-    : engine_(engine), fabric_(fabric), clock_(clock), wake_fd_(threaded ? -1 : wake_fd) {
+    : engine_(engine), fabric_(fabric), clock_(clock), wake_fd_(wake_fd) {
   if (!threaded) return;
   nudge_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   GOSSAMER_CHECK(nudge_fd_ >= 0, "no descriptor left for an eventfd");
@@ -44,26 +44,38 @@ Result<> EngineDriver::nudge() {
 }
 
 Result<> EngineDriver::wait(Duration at_most) {
+  std::unique_lock guard(mutex_);
   if (thread_.joinable()) {
-    std::unique_lock guard(mutex_);
     const std::uint64_t seen = changes_;
     changed_.wait_for(guard, std::min(at_most, kSleepMax), [&] { return changes_ != seen || error_ || engine_.open_rounds() == 0; });
     if (error_) return Failure(*error_);
     return {};
   }
+  const std::size_t open_before = engine_.open_rounds();
+  GOSSAMER_TRY(engine_.step());
+  if (engine_.open_rounds() < open_before) return {};
+  sleep(engine_.next_deadline(), at_most, wake_fd_);
+  return engine_.step();
+}
+
+Result<> EngineDriver::pause(Duration at_most) {
+  if (thread_.joinable()) {
+    pollfd control{wake_fd_, POLLIN, 0};
+    ::poll(&control, 1, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(std::min(at_most, kSleepMax)).count()));
+    return nudge();
+  }
   const std::lock_guard guard(mutex_);
   GOSSAMER_TRY(engine_.step());
-  if (engine_.open_rounds() == 0 && engine_.drained()) return {};
-  sleep(engine_.next_deadline(), at_most);
+  sleep(engine_.next_deadline(), at_most, wake_fd_);
   return engine_.step();
 }
 
 // Only the thread that polls the fabric comes here, so arming it needs no lock.
-void EngineDriver::sleep(Time deadline, Duration at_most) {
+void EngineDriver::sleep(Time deadline, Duration at_most, int wake_fd) {
   if (!fabric_.arm()) return;
   const Duration left = std::max<Duration>(deadline - clock_.now(), std::chrono::milliseconds(1));
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(std::min({left, at_most, kSleepMax}));
-  std::array<pollfd, 3> descriptors{{{fabric_.wait_fd(), POLLIN, 0}, {wake_fd_, POLLIN, 0}, {nudge_fd_, POLLIN, 0}}};
+  std::array<pollfd, 3> descriptors{{{fabric_.wait_fd(), POLLIN, 0}, {wake_fd, POLLIN, 0}, {nudge_fd_, POLLIN, 0}}};
   ::poll(descriptors.data(), descriptors.size(), static_cast<int>(ms.count()));
   if (nudge_fd_ >= 0) {
     eventfd_t count;
@@ -86,7 +98,8 @@ void EngineDriver::run() {
       if (error_) return;
       deadline = engine_.next_deadline();
     }
-    sleep(deadline, kSleepMax);
+    // The control plane is the other thread's business.
+    sleep(deadline, kSleepMax, -1);
   }
 }
 

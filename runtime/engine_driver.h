@@ -33,11 +33,15 @@ class EngineDriver {
   // Lends time without waiting.  Threaded: tells the thread that something was published.
   Result<> nudge();
 
-  // Lends time until something may have changed, `wake_fd` is readable or `at_most` has passed.
+  // For a caller whose rounds are open: lends time until one may have closed, `wake_fd` is readable or `at_most` has passed.
   Result<> wait(Duration at_most);
 
+  // For a caller that waits for the control plane alone: keeps the engine alive until `wake_fd` is readable or
+  // `at_most` has passed.
+  Result<> pause(Duration at_most);
+
  private:
-  void sleep(Time deadline, Duration at_most);
+  void sleep(Time deadline, Duration at_most, int wake_fd);
   void run();
 
   Engine& engine_;

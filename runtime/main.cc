@@ -11,6 +11,7 @@
 #include "base/nearest.h"
 #include "runtime/doctor.h"
 #include "runtime/exit_code.h"
+#include "runtime/peer.h"
 #include "runtime/report_command.h"
 #include "runtime/run_command.h"
 #include "runtime/topology_command.h"
@@ -168,11 +169,8 @@ int run_main(int argc, char** argv) {
   app.set_help_all_flag("--help-all", "The help of all commands");
   app.require_subcommand(1);
   int code = 0;
-  const PeerMain peer_main = [](const PeerProcess&) -> Result<> {
-    return fail(Errc::unsupported, "this build has no engine that joins trainer and transport");
-  };
-  add_run(app, peer_main, &code);
-  add_peer(app, peer_main, &code);
+  add_run(app, run_peer, &code);
+  add_peer(app, run_peer, &code);
   add_topology_command(app, &code);
   add_report_command(app, &code);
   add_doctor(app, &code);

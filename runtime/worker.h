@@ -11,6 +11,9 @@
 //     combine-then-adapt    publish x;  step;          x <- x - eta g(x) + c(x)
 //     overlap: delayed      the exchange of a window runs while the next window computes, which is the
 //                           combine-then-adapt recursion without waiting
+//     synchrony: stale s    a window's correction comes when its round closes; at most s rounds are still open
+//                           when the next model is published
+//     synchrony: async      the model is published and nothing is waited for; corrections come when they come
 //
 // An algorithm that exchanges gradients does so between gradient and optimizer; with `delayed` the
 // optimizer gets the average of the step before (Pipe-SGD, Li et al. 2018), and the first step moves nothing.
@@ -32,6 +35,7 @@ struct WorkerSetup {
   std::uint32_t local_steps = 1;  // H, between exchanges of models
   bool combine_then_adapt = false;
   bool delayed = false;
+  bool free_running = false;      // stale and async: wait only for the engine's leave to publish
   double gradient_scale = 1;      // weighs this peer by its share of the data: peers * samples / all samples
 };
 
@@ -56,8 +60,11 @@ class Worker {
   std::uint64_t steps() const { return trainer_.steps(); }
   double last_loss() const { return last_loss_; }
 
+  // For a peer that goes on answering after its last step: takes what others' exchanges still bring.
+  void settle() { engine_.apply(trainer_.model()); }
+
  private:
-  enum class At : std::uint8_t { step, gradient_ready, gradient_exchange, update, window_end, publish, model_exchange, last_exchange, done };
+  enum class At : std::uint8_t { step, gradient_ready, gradient_exchange, update, window_end, model_exchange, last_exchange, done };
 
   bool exchanges_gradient() const { return mixer_.traits().exchanges == Exchanges::gradient; }
   bool pipelined() const { return setup_.delayed || setup_.combine_then_adapt; }

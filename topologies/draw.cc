@@ -155,7 +155,7 @@ class Picture {
                           frame.y + 22, round);
     const double radius = node_radius(frame.size), margin = radius + 26 + (grid_ ? 14 : 0);
     const double span = frame.size - 2 * margin;
-    const auto place = [&](PeerId i) -> Place {
+    const auto place = [&](PeerId i) -> Position {
       return {frame.x + margin + places_[i].x * span, frame.y + margin + places_[i].y * span};
     };
     const double opacity = lines_[round].size() > 4000 ? 0.12 : lines_[round].size() > 600 ? 0.3 : lines_[round].size() > 150 ? 0.5 : 0.85;
@@ -167,7 +167,7 @@ class Picture {
     }
     out_ += "</g>\n";
     for (PeerId i = 0; i < n_; ++i) {
-      const Place p = place(i);
+      const Position p = place(i);
       const bool hub = n_ > 3 && topology_.period() == 1 && topology_.name() == "star" && i == 0;
       out_ += fmt::format("<circle class=\"node{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"/>\n",
                           hub ? " hub" : busy[i] ? "" : " idle", p.x, p.y, radius);
@@ -176,7 +176,7 @@ class Picture {
     out_ += "</g>\n";
   }
 
-  void label(PeerId i, const Place& p, double radius) {
+  void label(PeerId i, const Position& p, double radius) {
     const std::string text = i < options_.labels.size() ? options_.labels[i] : std::to_string(i);
     // Inside where it fits, beside where it does not.
     const double size = std::min(13.0, radius * 1.05);
@@ -191,11 +191,11 @@ class Picture {
 
   // Chords of a circle bend towards its middle, wrap-around edges of a grid bend outwards around their row or column,
   // and the two directions of an unequal pair bend apart.
-  void edge(const Line& line, const Place& a, const Place& b, double radius, const Frame& frame) {
+  void edge(const Line& line, const Position& a, const Position& b, double radius, const Frame& frame) {
     const double dx = b.x - a.x, dy = b.y - a.y, length = std::hypot(dx, dy);
     if (length < 1e-9) return;
-    Place control{(a.x + b.x) / 2, (a.y + b.y) / 2};
-    const Place middle{frame.x + frame.size / 2, frame.y + frame.size / 2};
+    Position control{(a.x + b.x) / 2, (a.y + b.y) / 2};
+    const Position middle{frame.x + frame.size / 2, frame.y + frame.size / 2};
     if (round_) {
       // Neighbours follow the rim, long chords bow towards the middle.
       const double pull = 0.22 * std::clamp(length / frame.size / 0.3 - 1, -0.12, 1.0);
@@ -213,11 +213,11 @@ class Picture {
       control.y -= dx / length * 0.08 * length;
     }
     // Ends at the rim of the nodes.
-    const auto towards = [](const Place& from, const Place& to, double by) -> Place {
+    const auto towards = [](const Position& from, const Position& to, double by) -> Position {
       const double l = std::max(1e-9, std::hypot(to.x - from.x, to.y - from.y));
       return {from.x + (to.x - from.x) / l * by, from.y + (to.y - from.y) / l * by};
     };
-    const Place start = towards(a, control, radius), end = towards(b, control, radius + (line.directed ? 2.5 : 0));
+    const Position start = towards(a, control, radius), end = towards(b, control, radius + (line.directed ? 2.5 : 0));
     out_ += fmt::format("<path class=\"edge\" stroke-width=\"{:.2f}\" d=\"M{:.1f} {:.1f}Q{:.1f} {:.1f} {:.1f} {:.1f}\"{}/>\n",
                         width_of(line.weight), start.x, start.y, control.x, control.y, end.x, end.y,
                         line.directed ? " marker-end=\"url(#gossamer-tip)\"" : "");
@@ -242,7 +242,7 @@ class Picture {
   const Topology& topology_;
   const DrawOptions& options_;
   std::size_t n_;
-  std::vector<Place> places_;
+  std::vector<Position> places_;
   std::vector<std::vector<Line>> lines_;
   std::size_t rounds_ = 1, degree_ = 0;
   bool round_ = false, grid_ = false, directed_ = false;

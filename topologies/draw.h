@@ -27,10 +27,10 @@ inline constexpr std::size_t kDrawnPeersMax = 2000;
 std::string draw_svg(const Topology& topology, const DrawOptions& options = {});
 
 // Where draw_svg() puts the peers, in the unit square.
-struct Place {
+struct Position {
   double x = 0;
   double y = 0;
 };
-std::vector<Place> layout_peers(const Topology& topology);
+std::vector<Position> layout_peers(const Topology& topology);
 
 }  // namespace gossamer

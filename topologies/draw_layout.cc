@@ -27,23 +27,23 @@ Adjacency union_of_rounds(const Topology& t) {
 }
 
 // Peer 0 at the top, clockwise.
-Place on_circle(double turn) { return {std::sin(2 * pi * turn), -std::cos(2 * pi * turn)}; }
+Position on_circle(double turn) { return {std::sin(2 * pi * turn), -std::cos(2 * pi * turn)}; }
 
-std::vector<Place> circle(std::size_t n) {
-  std::vector<Place> places(n);
+std::vector<Position> circle(std::size_t n) {
+  std::vector<Position> places(n);
   for (std::size_t i = 0; i < n && n > 1; ++i) places[i] = on_circle(static_cast<double>(i) / static_cast<double>(n));
   return places;
 }
 
-std::vector<Place> star(std::size_t n) {
-  std::vector<Place> places(n);
+std::vector<Position> star(std::size_t n) {
+  std::vector<Position> places(n);
   for (std::size_t i = 1; i < n; ++i) places[i] = on_circle(static_cast<double>(i - 1) / static_cast<double>(n - 1));
   return places;
 }
 
 // Rows of a grid; a path turns around at the end of each.
-std::vector<Place> grid(std::size_t n, std::size_t columns, bool turning) {
-  std::vector<Place> places(n);
+std::vector<Position> grid(std::size_t n, std::size_t columns, bool turning) {
+  std::vector<Position> places(n);
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t row = i / columns, column = i % columns;
     places[i] = {static_cast<double>(turning && row % 2 == 1 ? columns - 1 - column : column), static_cast<double>(row)};
@@ -61,13 +61,13 @@ std::size_t torus_columns(const Adjacency& adjacency) {
 
 // Each bit moves the vertex along its own direction (an oblique projection of the cube).  Of some skews and lengths,
 // those that keep the two nearest vertices farthest apart, measured against the whole.
-std::vector<Place> cube(std::size_t n) {
+std::vector<Position> cube(std::size_t n) {
   const int bits = std::countr_zero(n);
-  std::vector<Place> best;
+  std::vector<Position> best;
   double widest = -1;
   for (const double shrink : {0.0, 0.06, 0.12, 0.2, 0.3, 0.45})
     for (const double skew : {0.0, 0.05, 0.1, 0.16}) {
-      std::vector<Place> places(n);
+      std::vector<Position> places(n);
       for (std::size_t i = 0; i < n; ++i)
         for (int b = 0; b < bits; ++b) {
           if ((i >> b & 1) == 0) continue;
@@ -90,9 +90,9 @@ std::vector<Place> cube(std::size_t n) {
 }
 
 // Layers by distance from the root; leaves evenly spaced, parents above the middle of their children.
-std::vector<Place> layers(const Adjacency& adjacency, PeerId root) {
+std::vector<Position> layers(const Adjacency& adjacency, PeerId root) {
   const std::size_t n = adjacency.size();
-  std::vector<Place> places(n);
+  std::vector<Position> places(n);
   double next_leaf = 0;
   struct Frame {
     PeerId peer, parent;
@@ -122,14 +122,14 @@ std::vector<Place> layers(const Adjacency& adjacency, PeerId root) {
 }
 
 // Fruchterman and Reingold 1991: edges pull, all pairs push, steps cool down.
-std::vector<Place> springs(const Adjacency& adjacency) {
+std::vector<Position> springs(const Adjacency& adjacency) {
   const std::size_t n = adjacency.size();
   auto places = circle(n);
   Random random(0x64726177, Purpose::topology, n);
   for (auto& p : places) p.x += 0.4 * (random.uniform() - 0.5), p.y += 0.4 * (random.uniform() - 0.5);
   const double ideal = 2 / std::sqrt(static_cast<double>(n));
   const int steps = n <= 200 ? 300 : n <= 700 ? 80 : 25;
-  std::vector<Place> force(n);
+  std::vector<Position> force(n);
   for (int step = 0; step < steps; ++step) {
     const double heat = 0.15 * (1 - static_cast<double>(step) / steps) + 0.002;
     for (auto& f : force) f = {};
@@ -176,7 +176,7 @@ bool is_tree(const Adjacency& adjacency) {
 }
 
 // Into the unit square, centred, with one scale for both axes unless that would leave a flat ribbon.
-void fit(std::vector<Place>* places) {
+void fit(std::vector<Position>* places) {
   double left = 1e300, right = -1e300, top = 1e300, bottom = -1e300;
   for (const auto& p : *places) {
     left = std::min(left, p.x), right = std::max(right, p.x);
@@ -193,10 +193,10 @@ void fit(std::vector<Place>* places) {
 
 }  // namespace
 
-std::vector<Place> layout_peers(const Topology& topology) {
+std::vector<Position> layout_peers(const Topology& topology) {
   const std::size_t n = topology.peer_count();
   const std::string_view name = topology.name();
-  std::vector<Place> places;
+  std::vector<Position> places;
   const bool round_ones = name == "ring" || name == "circulant" || name == "complete" || name == "static-exponential" ||
                           name == "one-peer-exponential" || name == "small-world" || name == "base";
   if (n <= 2 || round_ones) {

@@ -1,0 +1,150 @@
+#include "runtime/coordinator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "kernels/vector.h"
+#include "runtime/report/html.h"
+#include "runtime/report/safetensors.h"
+#include "runtime/report/summary.h"
+#include "topologies/draw.h"
+
+namespace gossamer {
+namespace {
+
+// Mean over peers of |S x_i - mean S x|^2, square root.
+double distance_of_sketches(const std::map<PeerId, messages::Record>& records) {
+  const std::size_t size = records.begin()->second.sketch.size();
+  if (size == 0) return kUnknown;
+  std::vector<double> mean(size);
+  for (const auto& [peer, record] : records) {
+    if (record.sketch.size() != size) return kUnknown;
+    for (std::size_t i = 0; i < size; ++i) mean[i] += record.sketch[i] / static_cast<double>(records.size());
+  }
+  double sum = 0;
+  for (const auto& [peer, record] : records)
+    for (std::size_t i = 0; i < size; ++i) sum += (record.sketch[i] - mean[i]) * (record.sketch[i] - mean[i]);
+  return std::sqrt(sum / static_cast<double>(records.size()));
+}
+
+}  // namespace
+
+Coordinator::Coordinator(const RunFile& run, const Topology& topology, const Layout& layout, Log& log, std::string out,
+                         std::size_t peers)
+    : run_(run), topology_(topology), layout_(layout), log_(log), out_(std::move(out)), peers_(peers) {}
+
+Result<> Coordinator::open() {
+  if (out_.empty()) return {};
+  for (PeerId peer = 0; peer < peers_; ++peer) {
+    GOSSAMER_TRY_ASSIGN(auto writer, RecordWriter::open(out_ + "/" + record_file_name(peer)));
+    writers_.push_back(std::move(writer));
+  }
+  return {};
+}
+
+Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view bytes) {
+  if (from >= peers_) return fail(Errc::corrupt, fmt::format("a message of peer {} in a run of {} peers", from, peers_));
+  if (topic == messages::kRecord) {
+    GOSSAMER_TRY_ASSIGN(auto record, messages::unpack_record(bytes));
+    record.record.peer = from;
+    const std::uint64_t step = record.record.step;
+    steps_[step].insert_or_assign(from, std::move(record));
+    if (steps_[step].size() == peers_) settle(step);
+  } else if (topic == messages::kSummary) {
+    GOSSAMER_TRY_ASSIGN(auto summary, messages::unpack_summary(bytes));
+    summary.peer = from;
+    summaries_[from] = std::move(summary);
+  } else if (topic == messages::kModel) {
+    std::vector<float> model(layout_.size());
+    if (const auto parsed = messages::unpack_model(bytes, model); !parsed)
+      return fail(fmt::format("final model of peer {}", from), parsed.error());
+    models_[from] = std::move(model);
+  }
+  return {};
+}
+
+// All peers have reported this step: the consensus distance is known, and the rows can be written.
+void Coordinator::settle(std::uint64_t step) {
+  auto& records = steps_[step];
+  Interval all{.step = step, .loss = 0, .accuracy = 0, .consensus_distance = distance_of_sketches(records)};
+  for (auto& [peer, record] : records) {
+    IntervalRecord& row = record.record;
+    row.consensus_distance = all.consensus_distance;
+    const double share = 1.0 / static_cast<double>(peers_);
+    all.epoch += row.epoch * share;
+    all.seconds = std::max(all.seconds, row.seconds);
+    all.loss += row.loss * share;
+    all.accuracy += row.accuracy * share;
+    all.bytes_sent += static_cast<double>(row.bytes_sent) * share;
+    if (peer < writers_.size())
+      if (const auto written = writers_[peer].append(row); !written && !write_failed_) {
+        write_failed_ = true;  // the run goes on: its models are worth more than its log
+        log_.error("{}", written.error().message);
+      }
+    records_.push_back(row);
+  }
+  settled_.push_back(all);
+  steps_.erase(step);
+}
+
+std::vector<Interval> Coordinator::intervals() { return std::exchange(settled_, {}); }
+
+std::vector<PeerId> Coordinator::missing() const {
+  std::vector<PeerId> missing;
+  for (PeerId peer = 0; peer < peers_; ++peer)
+    if (!summaries_.contains(peer) || !models_.contains(peer)) missing.push_back(peer);
+  return missing;
+}
+
+Result<RunSummary> Coordinator::finish(Task& task, Stream& stream, double wall_s, double samples, Round rounds) {
+  const double n = static_cast<double>(peers_);
+  // The mean in double, in the order of the peers.
+  std::vector<double> sum(layout_.size());
+  for (const auto& [peer, model] : models_)
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += model[i];
+  std::vector<float> mean(layout_.size());
+  for (std::size_t i = 0; i < sum.size(); ++i) mean[i] = static_cast<float>(sum[i] / n);
+  double spread = 0;
+  for (const auto& [peer, model] : models_) spread += squared_distance(model, mean) / n;
+
+  RunSummary summary;
+  summary.algorithm = run_.algorithm;
+  summary.topology = topology_.name();
+  if (const auto compressor = make_compressor(run_.compression)) summary.codec = (*compressor)->name();
+  summary.transport = run_.transport.kind;
+  summary.seed = run_.seed;
+  summary.parameters = layout_.size();
+  const Evaluation evaluation = task.evaluate(stream, mean);
+  summary.mean_model_loss = evaluation.loss;
+  summary.mean_model_accuracy = evaluation.accuracy;
+  summary.consensus_distance = std::sqrt(spread);
+  for (const auto& [peer, one] : summaries_) {
+    summary.peers.push_back(one);
+    summary.bytes_sent_per_peer += static_cast<double>(one.bytes_sent) / n;
+  }
+  summary.all_reduce_bytes_per_peer = 2 * (n - 1) / n * 4 * static_cast<double>(layout_.size()) * static_cast<double>(rounds);
+  summary.wall_s = wall_s;
+  summary.samples_per_s = wall_s > 0 ? samples / wall_s : kUnknown;
+  GOSSAMER_TRY(write(summary, mean));
+  return summary;
+}
+
+Result<> Coordinator::write(const RunSummary& summary, std::span<const float> mean) {
+  if (out_.empty()) return {};
+  GOSSAMER_TRY(write_summary(out_ + "/summary.json", summary));
+  const std::map<std::string, std::string> about = {{"algorithm", run_.algorithm}, {"run", run_.name}};
+  GOSSAMER_TRY(write_safetensors(out_ + "/model.safetensors", mean, layout_, about));
+  if (run_.report.save_models)
+    for (const auto& [peer, model] : models_)
+      GOSSAMER_TRY(write_safetensors(fmt::format("{}/model-{}.safetensors", out_, peer), model, layout_, about));
+  const std::string graph = draw_svg(topology_, {});
+  GOSSAMER_TRY(write_file_atomically(out_ + "/topology.svg", graph));
+  ReportInput report;
+  report.title = run_.name.empty() ? run_.algorithm : run_.name;
+  report.runs.push_back({.name = report.title, .summary = summary, .records = records_, .run_yaml = to_yaml(run_), .topology_svg = graph});
+  return write_file_atomically(out_ + "/report.html", report_html(report));
+}
+
+}  // namespace gossamer

@@ -1,0 +1,74 @@
+// What rank 0 does besides training: it gathers the other peers' records and final models, shows the
+// status line, and writes the run's folder.
+//
+// Training does not depend on it: no step of any peer waits for the coordinator.
+//
+// Belongs to one thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/layout.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/result.h"
+#include "runtime/messages.h"
+#include "runtime/records.h"
+#include "runtime/report/jsonl.h"
+#include "runtime/run_file.h"
+#include "topologies/topology.h"
+#include "trainer/task.h"
+
+namespace gossamer {
+
+struct Interval {  // all peers at one step, on average
+  std::uint64_t step = 0, steps_total = 0;
+  double epoch = 0, seconds = 0, loss = kUnknown, accuracy = kUnknown, consensus_distance = kUnknown, bytes_sent = 0;
+};
+
+class Coordinator {
+ public:
+  // All references outlive the Coordinator.  `out` may be empty.
+  Coordinator(const RunFile& run, const Topology& topology, const Layout& layout, Log& log, std::string out,
+              std::size_t peers);
+
+  // Opens the record files.
+  Result<> open();
+
+  // A message of one of the topics of runtime/messages.h; others are ignored.
+  Result<> take(PeerId from, std::string_view topic, std::string_view bytes);
+
+  // The newest step that all peers have reported since the last call, if any.
+  std::vector<Interval> intervals();
+
+  // All summaries and models are in.
+  bool complete() const { return summaries_.size() == peers_ && models_.size() == peers_; }
+  std::vector<PeerId> missing() const;
+
+  // Averages the models, evaluates, and writes summary, models and report.  REQUIRES: complete().
+  Result<RunSummary> finish(Task& task, Stream& stream, double wall_s, double samples, Round rounds);
+
+ private:
+  Result<> write(const RunSummary& summary, std::span<const float> mean);
+  void settle(std::uint64_t step);
+
+  const RunFile& run_;
+  const Topology& topology_;
+  const Layout& layout_;
+  Log& log_;
+  std::string out_;
+  std::size_t peers_;
+  std::vector<RecordWriter> writers_;
+  std::map<std::uint64_t, std::map<PeerId, messages::Record>> steps_;  // not yet reported by all
+  std::vector<IntervalRecord> records_;                                // for the report
+  std::vector<Interval> settled_;
+  std::map<PeerId, PeerSummary> summaries_;
+  std::map<PeerId, std::vector<float>> models_;
+  bool write_failed_ = false;
+};
+
+}  // namespace gossamer

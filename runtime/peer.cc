@@ -1,0 +1,438 @@
+#include "runtime/peer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <future>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "gossip/algorithms.h"
+#include "gossip/engine.h"
+#include "kernels/vector.h"
+#include "runtime/control/control.h"
+#include "runtime/coordinator.h"
+#include "runtime/engine_driver.h"
+#include "runtime/messages.h"
+#include "runtime/doctor.h"
+#include "runtime/report/status_line.h"
+#include "runtime/report/table.h"
+#include "runtime/worker.h"
+#include "trainer/partition.h"
+#include "trainer/trainer.h"
+#include "transports/transports.h"
+
+namespace gossamer {
+namespace {
+
+constexpr std::size_t kSketchSize = 256;      // estimates |x|^2 within about 9 %
+constexpr std::uint64_t kIntervalsPerRun = 100;
+constexpr Duration kForever = std::chrono::hours(24 * 365);  // as long as the heartbeat finds everybody alive
+constexpr std::uint64_t kLiveSamples = 2000;  // test samples of a live evaluation; the final one uses all
+
+// The run of one peer, phase by phase.  Members are in the order they are built.
+class Peer {
+ public:
+  Peer(const PeerProcess& process, Log& log) : run_(process.run), process_(process), log_(log) {}
+
+  Result<> run();
+
+ private:
+  Result<> join();
+  Result<> compose();
+  Result<> agree_on_start();
+  Result<> train();
+  Result<> finish();
+
+  Result<> check_control();
+  Result<> drive(Wants wants);
+  Result<> barrier(std::string_view name, Duration deadline);
+  void abort(const Error& error);
+  void record(bool last);
+  void show();
+  double since_start() const { return seconds(clock_.now() - started_); }
+  PeerId self() const { return roster_.self; }
+  std::size_t peers() const { return roster_.peers.size(); }
+
+  const RunFile& run_;
+  const PeerProcess& process_;
+  Log& log_;
+  SteadyClock clock_;
+  Stream stream_;
+
+  std::unique_ptr<Topology> topology_;
+  std::unique_ptr<Fabric> fabric_;
+  std::unique_ptr<Control> control_;
+  Roster roster_;
+
+  std::unique_ptr<Task> task_;
+  std::unique_ptr<Compressor> compressor_;
+  std::unique_ptr<Mixer> mixer_;
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Engine> engine_;
+  AlignedBuffer<float> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<EngineDriver> driver_;
+  std::unique_ptr<Coordinator> coordinator_;  // rank 0
+  std::unique_ptr<StatusLine> status_;        // rank 0
+  Status shown_;
+
+  std::uint64_t steps_ = 0;           // in the run
+  std::uint64_t steps_per_epoch_ = 1;  // of the whole run: the same at every peer
+  std::uint64_t interval_ = 1;        // steps between records
+  Time started_;
+  double wall_s_ = 0;
+  Duration compute_{}, wait_{};
+  std::uint64_t interval_step_ = 0;
+  double interval_seconds_ = 0, interval_loss_ = 0;
+  std::uint64_t losses_ = 0;
+};
+
+Result<> Peer::run() {
+  GOSSAMER_TRY(join());
+  const auto work = [&]() -> Result<> {
+    GOSSAMER_TRY(compose());
+    GOSSAMER_TRY(agree_on_start());
+    GOSSAMER_TRY(train());
+    return finish();
+  };
+  const auto done = work();
+  if (!done) {
+    abort(done.error());
+  } else if (const auto left = control_->leave(std::chrono::seconds(5)); !left) {
+    log_.debug("{}", left.error().message);
+  }
+  return done;
+}
+
+Result<> Peer::join() {
+  GOSSAMER_TRY_ASSIGN(topology_, make_topology(run_.topology));
+  const FabricOptions fabric{.kind = run_.transport.kind,
+                             .ucx = {.tls = run_.transport.tls, .net_devices = run_.transport.interface},
+                             .loopback = {},
+                             .hub = process_.hub};
+  GOSSAMER_TRY_ASSIGN(fabric_, make_fabric(fabric));
+  log_.debug("transport: {}", fabric_->description());
+  const std::string text = to_yaml(run_);
+  GOSSAMER_TRY_ASSIGN(control_, Control::start({.rank = process_.place.rank,
+                                                .peers = topology_->peer_count(),
+                                                .rendezvous = process_.place.rendezvous,
+                                                .host = run_.transport.interface,
+                                                .run_hash = XXH3_64bits(text.data(), text.size()),
+                                                .software_version = std::string(gossamer_version()),
+                                                .incarnation = 1,
+                                                .join_deadline = run_.deadlines.join,
+                                                .heartbeat = run_.deadlines.heartbeat,
+                                                .silence_deadline = run_.deadlines.silence},
+                                               log_));
+  GOSSAMER_TRY_ASSIGN(roster_, control_->join(fabric_->address()));
+  return {};
+}
+
+Result<> Peer::compose() {
+  const TrainerOptions& training = run_.trainer;
+  Split data;
+  std::vector<std::uint32_t> shard;
+  std::uint64_t total_samples = 0;
+  if (needs_data(training.task)) {
+    GOSSAMER_TRY_ASSIGN(data, load_data(training.data, run_.seed));
+    GOSSAMER_TRY_ASSIGN(auto shards, partition(*data.train, training.partition, peers(), run_.seed));
+    shard = std::move(shards[self()]);
+    total_samples = data.train->samples;
+  }
+  GOSSAMER_TRY_ASSIGN(task_, make_task(training.task, data, std::move(shard), training.batch_size, self(), peers(), run_.seed));
+  // Every peer takes the same number of steps, whatever its share: an epoch is one pass over all data by all peers.
+  steps_per_epoch_ = total_samples ? std::max<std::uint64_t>(1, total_samples / (peers() * training.batch_size)) : task_->steps_per_epoch();
+  steps_ = training.steps ? training.steps
+                          : static_cast<std::uint64_t>(std::llround(training.epochs * static_cast<double>(steps_per_epoch_)));
+  interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, steps_ / kIntervalsPerRun);
+
+  GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
+  const std::size_t rounds_open = run_.synchrony.mode == Synchrony::stale ? run_.synchrony.stale + 1 : 1;
+  const ReplicaForm replicas = run_.mixing.replicas == "per-edge"    ? ReplicaForm::per_edge
+                               : run_.mixing.replicas == "aggregate" ? ReplicaForm::aggregate
+                                                                     : ReplicaForm::automatic;
+  GOSSAMER_TRY_ASSIGN(mixer_, make_mixer(run_.algorithm, {.self = self(),
+                                                          .peers = peers(),
+                                                          .layout = &task_->layout(),
+                                                          .topology = topology_.get(),
+                                                          .compressor = compressor_.get(),
+                                                          .step_size = run_.mixing.step_size,
+                                                          .replicas = replicas,
+                                                          .rounds_open = rounds_open,
+                                                          .seed = run_.seed}));
+  const std::size_t size = task_->layout().size();
+  transport_ = std::make_unique<Transport>(TransportSetup{.self = self(),
+                                                          .peers = peers(),
+                                                          .incarnation = roster_.peers[self()].incarnation,
+                                                          .run = mix_seed(run_.seed, size),
+                                                          .payload_size_max = mixer_->payload_capacity(),
+                                                          .checksum = run_.transport.checksum},
+                                           *fabric_, clock_);
+  for (const Roster::Entry& peer : roster_.peers)
+    if (peer.rank != self()) GOSSAMER_TRY(transport_->set_peer(peer.rank, peer.transport_address, peer.incarnation));
+  engine_ = std::make_unique<Engine>(EngineSetup{.self = self(), .peers = peers(), .vector_size = size,
+                                                  .rounds_open = rounds_open, .round_deadline = run_.deadlines.round},
+                                     clock_, *topology_, *mixer_, *transport_, stream_);
+
+  model_ = AlignedBuffer<float>(size);
+  task_->initialise(run_.seed, model_.span());
+  GOSSAMER_TRY_ASSIGN(optimizer_, make_optimizer(training.optimizer, size));
+  trainer_ = std::make_unique<Trainer>(*task_, *optimizer_, training.optimizer, training.schedule,
+                                       static_cast<double>(steps_) / static_cast<double>(steps_per_epoch_), stream_, model_.span());
+  const bool delayed = run_.overlap == Overlap::delayed;
+  const bool free_running = run_.synchrony.mode == Synchrony::stale || mixer_->traits().asynchronous;
+  const double share = run_.mixing.weigh_by_samples && total_samples
+                           ? static_cast<double>(task_->samples() * peers()) / static_cast<double>(total_samples)
+                           : 1;
+  worker_ = std::make_unique<Worker>(WorkerSetup{.steps = steps_,
+                                                 .local_steps = run_.synchrony.local_steps,
+                                                 .combine_then_adapt = run_.mixing.order == MixingOrder::combine_then_adapt,
+                                                 .delayed = delayed,
+                                                 .free_running = free_running,
+                                                 .gradient_scale = share},
+                                     *trainer_, *engine_, *mixer_, stream_);
+  driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, control_->wake_fd(), delayed || free_running);
+  if (self() == 0) {
+    coordinator_ = std::make_unique<Coordinator>(run_, *topology_, task_->layout(), log_, process_.out, peers());
+    GOSSAMER_TRY(coordinator_->open());
+    const char* terminal = std::getenv("TERM");
+    status_ = std::make_unique<StatusLine>(make_status_line(STDOUT_FILENO, status_mode(STDOUT_FILENO, !process_.status_line, terminal ? terminal : "")));
+  }
+  return {};
+}
+
+// Everybody starts from the model of rank 0.  Its seed usually makes the same bits everywhere; where it does not (another
+// machine's libm), the model itself travels.
+Result<> Peer::agree_on_start() {
+  const auto hash = XXH3_64bits(model_.data(), model_.size() * sizeof(float));
+  const Time deadline = clock_.now() + run_.deadlines.join;
+  const auto next = [&](std::string_view topic) -> Result<Message> {
+    for (;;) {
+      GOSSAMER_TRY(check_control());
+      if (clock_.now() > deadline) return fail(Errc::timed_out, "the peers did not agree on the starting model in time");
+      auto messages = control_->receive(topic, std::chrono::milliseconds(50));
+      GOSSAMER_CHECK(messages.size() <= 1 || self() == 0, "one starting model");
+      if (!messages.empty()) return std::move(messages.front());
+    }
+  };
+  if (self() == 0) {
+    for (PeerId peer = 1; peer < peers(); ++peer)
+      GOSSAMER_TRY(control_->send(peer, messages::kStartHash, std::to_string(hash)));
+    for (std::size_t heard = 1; heard < peers();) {
+      GOSSAMER_TRY(check_control());
+      if (clock_.now() > deadline) return fail(Errc::timed_out, "the peers did not agree on the starting model in time");
+      for (const Message& reply : control_->receive(messages::kStartReply, std::chrono::milliseconds(50))) {
+        ++heard;
+        if (reply.bytes == "send") GOSSAMER_TRY(control_->send(reply.from, messages::kStart, messages::pack(model_.span())));
+      }
+    }
+  } else {
+    GOSSAMER_TRY_ASSIGN(const Message theirs, next(messages::kStartHash));
+    const bool same = theirs.bytes == std::to_string(hash);
+    GOSSAMER_TRY(control_->send(0, messages::kStartReply, same ? "same" : "send"));
+    if (!same) {
+      GOSSAMER_TRY_ASSIGN(const Message start, next(messages::kStart));
+      GOSSAMER_TRY(messages::unpack_model(start.bytes, model_.span()));
+    }
+  }
+  mixer_->start(model_.span());
+  GOSSAMER_TRY(barrier("start", run_.deadlines.join));
+  started_ = clock_.now();
+  return {};
+}
+
+Result<> Peer::train() {
+  for (;;) {
+    Wants wants;
+    {
+      const auto guard = driver_->lock();
+      wants = worker_->advance();
+    }
+    if (wants == Wants::done) break;
+    GOSSAMER_TRY(drive(wants));
+  }
+  wall_s_ = since_start();
+  if (mixer_->traits().asynchronous) {
+    // Others still train and may ask; when all are done nothing is under way any more.
+    GOSSAMER_TRY(barrier("trained", kForever));
+    const auto guard = driver_->lock();
+    worker_->settle();
+  }
+  if (interval_step_ != steps_) record(true);
+  return {};
+}
+
+Result<> Peer::drive(Wants wants) {
+  const Time begin = clock_.now();
+  if (wants == Wants::exchange) {
+    GOSSAMER_TRY(driver_->wait(std::chrono::milliseconds(100)));
+    wait_ += clock_.now() - begin;
+    return check_control();
+  }
+  // The model of a finished step is at rest here: this is where it is measured.
+  if (const std::uint64_t step = worker_->steps(); step > interval_step_ && step % interval_ == 0) record(false);
+  const Time compute = clock_.now();
+  GOSSAMER_TRY(worker_->compute());
+  compute_ += clock_.now() - compute;
+  interval_loss_ += worker_->last_loss();
+  ++losses_;
+  GOSSAMER_TRY(driver_->nudge());
+  return check_control();
+}
+
+// What the control plane has to say: a stop, a death, a peer that gives up, and for rank 0 the others' records.
+Result<> Peer::check_control() {
+  if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
+  if (coordinator_) {
+    for (const std::string_view topic : {messages::kRecord, messages::kSummary, messages::kModel})
+      for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(coordinator_->take(message.from, topic, message.bytes));
+    show();
+  }
+  for (const Message& message : control_->receive(messages::kAbort, {}))
+    return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
+  for (const Death& death : control_->deaths())
+    return fail(Errc::peer_gone, fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid,
+                                             name(death.how), seconds(death.silent)));
+  return control_->standing();
+}
+
+// A barrier of the control plane that keeps the engine alive meanwhile: others may still need acknowledgements.
+Result<> Peer::barrier(std::string_view name, Duration deadline) {
+  auto reached = std::async(std::launch::async, [&] { return control_->barrier(name, deadline); });
+  Result<> problem;
+  while (reached.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (problem) problem = driver_->pause(std::chrono::milliseconds(2));
+    if (problem) problem = check_control();
+  }
+  const auto result = reached.get();
+  return problem ? result : problem;
+}
+
+void Peer::record(bool last) {
+  messages::Record message;
+  IntervalRecord& row = message.record;
+  row.peer = self();
+  row.step = worker_->steps();
+  row.epoch = static_cast<double>(row.step) / static_cast<double>(steps_per_epoch_);
+  row.seconds = since_start();
+  row.loss = losses_ ? interval_loss_ / static_cast<double>(losses_) : kUnknown;
+  row.learning_rate = trainer_->learning_rate();
+  const double elapsed = row.seconds - interval_seconds_;
+  row.samples_per_s = elapsed > 0 ? static_cast<double>((row.step - interval_step_) * task_->batch_size()) / elapsed : kUnknown;
+  const double every = run_.report.evaluate_every_epochs;
+  if (every > 0) {
+    const auto due = [&](std::uint64_t step) { return std::floor(static_cast<double>(step) / static_cast<double>(steps_per_epoch_) / every + 1e-9); };
+    if (last || due(row.step) > due(interval_step_)) {
+      const Evaluation evaluation = task_->evaluate(stream_, model_.span(), kLiveSamples);
+      row.test_loss = evaluation.loss;
+      row.accuracy = evaluation.accuracy;
+    }
+  }
+  message.sketch.resize(kSketchSize);
+  sketch(model_.span(), mix_seed(run_.seed, row.step), message.sketch);
+  {
+    const auto guard = driver_->lock();
+    const EngineStats& stats = engine_->stats();
+    row.round = stats.rounds;
+    row.correction_norm = stats.rounds ? stats.correction_norm : kUnknown;
+    for (const auto& [peer, round] : stats.last_from) row.staleness[peer] = engine_->next_round() - 1 - std::min(round, engine_->next_round() - 1);
+    const Traffic traffic = fabric_->traffic();
+    row.bytes_sent = traffic.bytes_sent;
+    row.bytes_received = traffic.bytes_received;
+  }
+  interval_step_ = row.step;
+  interval_seconds_ = since_start();
+  interval_loss_ = 0;
+  losses_ = 0;
+  if (const auto sent = control_->send(0, messages::kRecord, messages::pack(message)); !sent)
+    log_.debug("a record was not sent: {}", sent.error().message);
+}
+
+void Peer::show() {
+  for (const Interval& interval : coordinator_->intervals()) {
+    const double accuracy = std::isnan(interval.accuracy) ? shown_.accuracy : interval.accuracy;  // not measured every time
+    shown_ = {.step = interval.step,
+              .steps = steps_,
+              .epoch = interval.epoch,
+              .epochs = static_cast<double>(steps_) / static_cast<double>(steps_per_epoch_),
+              .loss = interval.loss,
+              .accuracy = accuracy,
+              .consensus_distance = interval.consensus_distance,
+              .bytes_per_peer = interval.bytes_sent,
+              .elapsed_s = interval.seconds};
+    status_->update(shown_, clock_.now());
+  }
+}
+
+Result<> Peer::finish() {
+  const Time deadline = clock_.now() + run_.deadlines.round;
+  const auto drained = [&] {
+    const auto guard = driver_->lock();
+    return engine_->drained();
+  };
+  while (!drained()) {
+    GOSSAMER_TRY(check_control());
+    GOSSAMER_TRY(driver_->pause(std::chrono::milliseconds(5)));
+    if (clock_.now() > deadline) return fail(Errc::timed_out, "the last payloads were not acknowledged in time");
+  }
+  PeerSummary own;
+  own.peer = self();
+  own.host = roster_.peers[self()].host;
+  own.steps = worker_->steps();
+  own.samples = task_->samples();
+  const Evaluation evaluation = task_->evaluate(stream_, model_.span());
+  own.loss = evaluation.loss;
+  own.accuracy = evaluation.accuracy;
+  {
+    const auto guard = driver_->lock();
+    own.rounds = engine_->stats().rounds;
+    const Traffic traffic = fabric_->traffic();
+    own.bytes_sent = traffic.bytes_sent;
+    own.bytes_received = traffic.bytes_received;
+  }
+  own.wall_s = wall_s_;
+  own.compute_s = seconds(compute_);
+  own.wait_s = seconds(wait_);
+  GOSSAMER_TRY(control_->send(0, messages::kSummary, messages::pack(own)));
+  GOSSAMER_TRY(control_->send(0, messages::kModel, messages::pack(model_.span())));
+
+  if (coordinator_) {
+    const Time models_deadline = clock_.now() + run_.deadlines.round;
+    while (!coordinator_->complete()) {
+      GOSSAMER_TRY(check_control());
+      GOSSAMER_TRY(driver_->pause(std::chrono::milliseconds(20)));
+      if (clock_.now() > models_deadline)
+        return fail(Errc::timed_out, fmt::format("no final model came from peer {}", fmt::join(coordinator_->missing(), ", ")));
+    }
+    status_->finish(shown_);
+    const auto samples = static_cast<double>(steps_ * peers() * task_->batch_size());
+    GOSSAMER_TRY_ASSIGN(const RunSummary summary, coordinator_->finish(*task_, stream_, wall_s_, samples, own.rounds));
+    if (process_.status_line) fmt::print("{}", comparison_text({{run_.name, summary}}));
+  }
+  return barrier("end", run_.deadlines.round + run_.deadlines.join);
+}
+
+// Tells the others why before this peer goes, so that they can say more than that it went.
+void Peer::abort(const Error& error) {
+  if (status_) status_->clear();
+  if (error.code != Errc::peer_gone)
+    for (PeerId peer = 0; peer < peers(); ++peer)
+      if (peer != self()) (void)control_->send(peer, messages::kAbort, error.message).has_value();
+  if (const auto left = control_->leave(std::chrono::seconds(2)); !left) log_.debug("{}", left.error().message);
+}
+
+}  // namespace
+
+Result<> run_peer(const PeerProcess& process) {
+  Log log(fmt::format("peer {}", process.place.rank), process.log);
+  return Peer(process, log).run();
+}
+
+}  // namespace gossamer

@@ -1,9 +1,9 @@
 #include "runtime/topology_command.h"
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <cctype>
 #include <cstdio>
-#include <fmt/format.h>
 #include <map>
 #include <memory>
 #include <string>
@@ -42,7 +42,8 @@ Result<std::vector<double>> numbers(const std::string& key, const std::string& t
       used = 0;
     }
     if (used == 0 || used != word.size())
-      return fail(Errc::invalid_argument, fmt::format("--{} {}: not a number; write for instance 3, 0.5 or 4x8", key, text));
+      return fail(Errc::invalid_argument,
+                  fmt::format("--{} {}: not a number; write for instance 3, 0.5 or 4x8", key, text));
     values.push_back(value);
     start = stop + 1;
   }
@@ -69,10 +70,11 @@ Result<> make(const Make& m) {
   if (!m.weights.empty()) {
     const auto rule = weight_rule(m.weights);
     if (!rule)
-      return fail(Errc::invalid_argument,
-                  fmt::format("--weights {}: {}", m.weights,
-                              suggestion(m.weights, std::vector<std::string>{"metropolis", "uniform", "max-degree", "lazy",
-                                                                             "best-constant"})));
+      return fail(
+          Errc::invalid_argument,
+          fmt::format("--weights {}: {}", m.weights,
+                      suggestion(m.weights, std::vector<std::string>{"metropolis", "uniform", "max-degree",
+                                                                     "lazy", "best-constant"})));
     spec.weights = *rule;
   }
   GOSSAMER_TRY_ASSIGN(const std::string yaml, to_yaml(spec));
@@ -89,7 +91,9 @@ void add_make(CLI::App& topology, int* code) {
   command->add_option("FAMILY", m->family, "Which family; listed below")->required();
   command->add_option("--peers", m->peers, "How many peers take part")->type_name("N")->required();
   command->add_option("-o,--out", m->out, "The file to write; default standard output")->type_name("FILE");
-  command->add_option("--weights", m->weights, "Mixing weights; default metropolis, or uniform on directed edges")
+  command
+      ->add_option("--weights", m->weights,
+                   "Mixing weights; default metropolis, or uniform on directed edges")
       ->type_name("RULE");
   command->add_option("--seed", m->seed, "Of the random families; default 1")->type_name("N");
   // The options of all families; which belong to which is checked when the topology is made.
@@ -109,7 +113,9 @@ void add_make(CLI::App& topology, int* code) {
       command->add_flag("--" + key, m->flags[key], text);
     else
       command->add_option("--" + key, m->options[key], text)
-          ->type_name(kinds[key] == FamilyOption::Kind::counts ? "N,N,..." : kinds[key] == FamilyOption::Kind::real ? "P" : "N");
+          ->type_name(kinds[key] == FamilyOption::Kind::counts ? "N,N,..."
+                      : kinds[key] == FamilyOption::Kind::real ? "P"
+                                                               : "N");
   }
   command->footer(list);
   command->callback([m, code] { *code = end(make(*m)); });
@@ -132,11 +138,12 @@ Result<> check(const Check& c) {
 
 void add_check(CLI::App& topology, int* code) {
   auto c = std::make_shared<Check>();
-  CLI::App* command =
-      topology.add_subcommand("check", "Say how fast a topology mixes, what it costs and which algorithms it suits");
+  CLI::App* command = topology.add_subcommand(
+      "check", "Say how fast a topology mixes, what it costs and which algorithms it suits");
   command->add_option("FILE", c->file, "A .yaml, .json (networkx), .graphml or .edges file")->required();
   command->add_flag("--json", c->json, "For programs");
-  command->add_option("--parameters", c->parameters, "Of the model, for the bytes; default 1000000")->type_name("N");
+  command->add_option("--parameters", c->parameters, "Of the model, for the bytes; default 1000000")
+      ->type_name("N");
   command->add_flag("--compute", c->compute, "Compute everything, also where a family has a closed form");
   command->callback([c, code] { *code = end(check(*c)); });
 }
@@ -150,10 +157,12 @@ Result<> draw(const Draw& d) {
   GOSSAMER_TRY_ASSIGN(const TopologySpec spec, load_topology(d.file));
   GOSSAMER_TRY_ASSIGN(const auto topology, make_topology(spec));
   if (topology->peer_count() > kDrawnPeersMax)
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: {} peers are too many to see in a picture (at most {}); `gossamer topology check` describes "
-                            "them in numbers",
-                            d.file, topology->peer_count(), kDrawnPeersMax));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format(
+            "{}: {} peers are too many to see in a picture (at most {}); `gossamer topology check` describes "
+            "them in numbers",
+            d.file, topology->peer_count(), kDrawnPeersMax));
   DrawOptions options;
   options.title = d.title;
   options.rounds_max = d.rounds;
@@ -170,7 +179,9 @@ void add_draw(CLI::App& topology, int* code) {
   auto d = std::make_shared<Draw>();
   CLI::App* command = topology.add_subcommand("draw", "Draw a topology as SVG");
   command->add_option("FILE", d->file, "A .yaml, .json (networkx), .graphml or .edges file")->required();
-  command->add_option("-o,--out", d->out, "The file to write; - is standard output")->type_name("FILE")->required();
+  command->add_option("-o,--out", d->out, "The file to write; - is standard output")
+      ->type_name("FILE")
+      ->required();
   command->add_option("--title", d->title, "Default: the topology's name and the number of peers");
   command->add_option("--rounds", d->rounds, "How many rounds of a schedule to draw; default 12")
       ->type_name("N")

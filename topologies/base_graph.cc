@@ -1,13 +1,13 @@
 // Base-(k+1) graphs: exact averaging for any number of peers, at most k neighbours per round.
 //
-// Takezawa et al., "Beyond Exponential Graph: Communication-Efficient Topologies for Decentralized Learning via
-// Finite-time Convergence" (NeurIPS 2023).  n is written in base k+1; the digits are parts of sizes a (k+1)^p.
-// Every part first averages itself.  Then, part by part from the largest, each peer of all smaller parts exchanges
-// with one peer in each of the a blocks of the part, with the weight that leaves every block, and what remains, with
-// the mean of all; and each block averages itself again.
+// Takezawa et al., "Beyond Exponential Graph: Communication-Efficient Topologies for Decentralized Learning
+// via Finite-time Convergence" (NeurIPS 2023).  n is written in base k+1; the digits are parts of sizes a
+// (k+1)^p. Every part first averages itself.  Then, part by part from the largest, each peer of all smaller
+// parts exchanges with one peer in each of the a blocks of the part, with the weight that leaves every block,
+// and what remains, with the mean of all; and each block averages itself again.
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 #include <map>
 
 #include "base/check.h"
@@ -17,9 +17,10 @@
 namespace gossamer {
 namespace {
 
-// The fewest factors, each at most `most`, whose product is n; empty if there are none.  {} with n = 1 is exact.
-std::optional<std::vector<std::size_t>> fewest_factors(std::size_t n, std::size_t most,
-                                                        std::map<std::size_t, std::optional<std::vector<std::size_t>>>* known) {
+// The fewest factors, each at most `most`, whose product is n; empty if there are none.  {} with n = 1 is
+// exact.
+std::optional<std::vector<std::size_t>> fewest_factors(
+    std::size_t n, std::size_t most, std::map<std::size_t, std::optional<std::vector<std::size_t>>>* known) {
   if (n == 1) return std::vector<std::size_t>{};
   if (n <= most) return std::vector<std::size_t>{n};
   if (const auto found = known->find(n); found != known->end()) return found->second;
@@ -36,8 +37,8 @@ std::optional<std::vector<std::size_t>> fewest_factors(std::size_t n, std::size_
   return best;
 }
 
-// Averages n = f_1 f_2 ... peers in one round per factor, within groups of f_m: digit m of the peer's number in the
-// mixed radix varies in the group.
+// Averages n = f_1 f_2 ... peers in one round per factor, within groups of f_m: digit m of the peer's number
+// in the mixed radix varies in the group.
 class HyperHypercube {
  public:
   HyperHypercube() = default;
@@ -53,7 +54,8 @@ class HyperHypercube {
     here.self_weight = 1.0 / static_cast<double>(size);
     for (std::size_t d = 0; d < size; ++d)
       if (d != digit)
-        here.in.push_back({static_cast<PeerId>(offset + (self + d * stride - digit * stride) * step), here.self_weight});
+        here.in.push_back(
+            {static_cast<PeerId>(offset + (self + d * stride - digit * stride) * step), here.self_weight});
     here.out = here.in;
     return here;
   }
@@ -143,7 +145,8 @@ class SimpleBase {
     const std::size_t smaller = part.start + part.size(), partner = smaller + place % part.power;
     if (partner >= peers_) return {};
     const double w = weight(part);
-    return {1 - w, {{static_cast<PeerId>(offset + partner), w}}, {{static_cast<PeerId>(offset + partner), w}}};
+    return {
+        1 - w, {{static_cast<PeerId>(offset + partner), w}}, {{static_cast<PeerId>(offset + partner), w}}};
   }
 
   std::size_t peers_ = 0, rounds_ = 0, warm_up_ = 0;
@@ -151,8 +154,9 @@ class SimpleBase {
   std::vector<Part> parts_;  // otherwise
 };
 
-// n = p q, where p has only prime factors up to k+1 and q none: the p groups of q peers run the simple graph, then
-// the p peers at the same place of their groups average.  Or the simple graph of all n, when that is shorter.
+// n = p q, where p has only prime factors up to k+1 and q none: the p groups of q peers run the simple graph,
+// then the p peers at the same place of their groups average.  Or the simple graph of all n, when that is
+// shorter.
 class Base final : public Topology {
  public:
   Base(std::size_t peers, std::size_t k) : peers_(peers), group_(peers), inner_(peers, k) {
@@ -176,9 +180,8 @@ class Base final : public Topology {
     GOSSAMER_CHECK(self < peers_, "a topology was asked for a peer that it does not have");
     if (peers_ == 1) return {};
     const std::size_t r = round % period(), group = self / group_;
-    Neighbourhood here = r < inner_.rounds()
-                             ? inner_.at(r, self % group_, group * group_)
-                             : across_.at(r - inner_.rounds(), group, self % group_, group_);
+    Neighbourhood here = r < inner_.rounds() ? inner_.at(r, self % group_, group * group_)
+                                             : across_.at(r - inner_.rounds(), group, self % group_, group_);
     std::sort(here.in.begin(), here.in.end(), [](const Edge& a, const Edge& b) { return a.peer < b.peer; });
     here.out = here.in;
     return here;
@@ -206,8 +209,8 @@ Result<std::unique_ptr<Topology>> make_base(const FamilyRequest& r) {
   const auto k = static_cast<std::size_t>(r.number("k", 1));
   if (k >= r.peers && r.peers > 1)
     return fail(Errc::invalid_argument,
-                fmt::format("base: k = {} neighbours per round do not exist among {} peers; k is at most {}", k, r.peers,
-                            r.peers - 1));
+                fmt::format("base: k = {} neighbours per round do not exist among {} peers; k is at most {}",
+                            k, r.peers, r.peers - 1));
   GOSSAMER_TRY(needs_own_weights("base", r.weights, "they make the product over a period exact"));
   return std::make_unique<Base>(r.peers, k);
 }
@@ -215,8 +218,10 @@ Result<std::unique_ptr<Topology>> make_base(const FamilyRequest& r) {
 }  // namespace
 
 Family base_family() {
-  return {"base", "Base-(k+1): at most k neighbours per round, any number of peers, exact after a period",
-          {{"k", FamilyOption::Kind::count, 1, 64, "neighbours per round at most (default: 1, the Base-2 graph)"}},
+  return {"base",
+          "Base-(k+1): at most k neighbours per round, any number of peers, exact after a period",
+          {{"k", FamilyOption::Kind::count, 1, 64,
+            "neighbours per round at most (default: 1, the Base-2 graph)"}},
           make_base};
 }
 

@@ -1,9 +1,9 @@
 #include "topologies/check.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <fmt/format.h>
 #include <numeric>
 #include <vector>
 
@@ -75,9 +75,12 @@ void remove_mean(std::vector<double>* x) {
   for (auto& value : *x) value -= mean;
 }
 
-double norm(const std::vector<double>& x) { return std::sqrt(std::inner_product(x.begin(), x.end(), x.begin(), 0.0)); }
+double norm(const std::vector<double>& x) {
+  return std::sqrt(std::inner_product(x.begin(), x.end(), x.begin(), 0.0));
+}
 
-// Depth-first over the union of all rounds.  Colours are 0 or 1 (2 is unseen); returns how many peers were reached.
+// Depth-first over the union of all rounds.  Colours are 0 or 1 (2 is unseen); returns how many peers were
+// reached.
 std::size_t walk(const std::vector<std::vector<PeerId>>& to, std::vector<char>* colour, bool* two_colours) {
   colour->assign(to.size(), 2);
   (*colour)[0] = 0;
@@ -141,7 +144,8 @@ class Check {
     facts_ = topology_.facts();
     const bool too_many =
         facts_.degree && *facts_.degree > kMostEdges / n_ / std::max<std::size_t>(report_.window, 1);
-    const bool known = facts_.beta && facts_.symmetric && facts_.bipartite && facts_.connected && facts_.doubly_stochastic;
+    const bool known =
+        facts_.beta && facts_.symmetric && facts_.bipartite && facts_.connected && facts_.doubly_stochastic;
     if (!options_.use_theory) facts_ = {};
     if (too_many && known && options_.use_theory) {
       structure_from_theory();
@@ -168,9 +172,10 @@ class Check {
 
  private:
   Failure too_large() const {
-    return fail(Errc::unsupported, fmt::format("{} with {} peers has more than {} edges in {} rounds, too many to check "
-                                               "one by one; check a smaller one of its kind",
-                                               report_.name, n_, kMostEdges, report_.window));
+    return fail(Errc::unsupported,
+                fmt::format("{} with {} peers has more than {} edges in {} rounds, too many to check "
+                            "one by one; check a smaller one of its kind",
+                            report_.name, n_, kMostEdges, report_.window));
   }
 
   void structure_from_theory() {
@@ -215,8 +220,8 @@ class Check {
       for (const auto& e : m.entry) in_weight += e.weight;
     if (edges != out_edges_ || std::abs(in_weight - out_weight_) > kRounding * static_cast<double>(edges + 1))
       return fail(Errc::invalid_argument,
-                  fmt::format("{} contradicts itself: peers receive over {} edges and send over {}", report_.name, edges,
-                              out_edges_));
+                  fmt::format("{} contradicts itself: peers receive over {} edges and send over {}",
+                              report_.name, edges, out_edges_));
     return {};
   }
 
@@ -242,7 +247,8 @@ class Check {
           if (!report_.symmetric) continue;
           const auto first = m.entry.begin() + static_cast<std::ptrdiff_t>(m.start[j]);
           const auto last = m.entry.begin() + static_cast<std::ptrdiff_t>(m.start[j + 1]);
-          const auto back = std::lower_bound(first, last, i, [](const Edge& x, PeerId p) { return x.peer < p; });
+          const auto back =
+              std::lower_bound(first, last, i, [](const Edge& x, PeerId p) { return x.peer < p; });
           report_.symmetric = back != last && back->peer == i && std::abs(back->weight - w) <= 1e-12;
         }
         report_.row_stochastic &= std::abs(row - 1) <= kRounding;
@@ -258,7 +264,8 @@ class Check {
     }
     std::vector<char> colour;
     bool ignored = true;
-    report_.connected = walk(out, &colour, &ignored) == n_ && (in == out || walk(in, &colour, &ignored) == n_);
+    report_.connected =
+        walk(out, &colour, &ignored) == n_ && (in == out || walk(in, &colour, &ignored) == n_);
     report_.bipartite = is_bipartite(both);
     both_ = in == out;
     report_.tree = report_.period == 1 && both_ && report_.connected && edges == 2 * (n_ - 1);
@@ -280,8 +287,8 @@ class Check {
     return general();
   }
 
-  // The first round after which two random vectors are constant.  A product other than J sends almost every vector
-  // elsewhere, so that chance errs with probability 0 and rounding at 1e-12.
+  // The first round after which two random vectors are constant.  A product other than J sends almost every
+  // vector elsewhere, so that chance errs with probability 0 and rounding at 1e-12.
   void find_exact_round() {
     if (!report_.column_stochastic || !report_.row_stochastic) return;
     Random random(0x65786163, Purpose::topology);
@@ -306,8 +313,8 @@ class Check {
     }
   }
 
-  // Square roots of pi where W_ij pi_j = W_ji pi_i, so that W is similar to a symmetric matrix; empty when there are
-  // none.  Symmetric and uniform weights on undirected graphs have them.
+  // Square roots of pi where W_ij pi_j = W_ji pi_i, so that W is similar to a symmetric matrix; empty when
+  // there are none.  Symmetric and uniform weights on undirected graphs have them.
   std::vector<double> balance() const {
     const Matrix& m = rounds_.matrices.front();
     std::vector<double> pi(n_, report_.symmetric ? 1 : 0);
@@ -354,7 +361,8 @@ class Check {
     GOSSAMER_TRY_ASSIGN(const auto values, extreme_values(n_, entries, 1, scale));
     report_.second_eigenvalue_modulus = std::max(std::abs(values.largest), std::abs(values.smallest));
     report_.method = values.method;
-    report_.residual = std::abs(values.largest) >= std::abs(values.smallest) ? values.largest_residual : values.smallest_residual;
+    report_.residual = std::abs(values.largest) >= std::abs(values.smallest) ? values.largest_residual
+                                                                             : values.smallest_residual;
     if (report_.symmetric) {
       report_.beta = report_.second_eigenvalue_modulus;
       report_.lambda_min = values.smallest;
@@ -384,7 +392,8 @@ class Check {
     report_.beta = std::sqrt(std::max(0.0, ritz.largest));
     const double residual = report_.beta > 0 ? ritz.largest_residual / (2 * report_.beta) : 0;
     report_.residual = std::max(report_.residual, residual);
-    report_.method += fmt::format("{}singular value by Lanczos, {} steps", report_.method.empty() ? "" : "; ", ritz.steps);
+    report_.method +=
+        fmt::format("{}singular value by Lanczos, {} steps", report_.method.empty() ? "" : "; ", ritz.steps);
     return {};
   }
 
@@ -393,7 +402,8 @@ class Check {
       const auto p = rounds_.dense();
       report_.beta = report_.rounds_to_consensus ? 0 : beta_dense(n_, p);
       report_.second_eigenvalue_modulus = report_.rounds_to_consensus ? 0 : second_modulus_dense(n_, p);
-      report_.method = report_.rounds_to_consensus ? "two random vectors became constant" : "dense eigenvalues of the product";
+      report_.method = report_.rounds_to_consensus ? "two random vectors became constant"
+                                                   : "dense eigenvalues of the product";
       return {};
     }
     if (report_.rounds_to_consensus) {
@@ -401,8 +411,9 @@ class Check {
       return {};
     }
     GOSSAMER_TRY(beta_by_lanczos());
-    // The decay of a vector without a share of the eigenvalue 1: left eigenvector 1 when columns sum to 1 (then
-    // vectors of sum 0 stay such), right eigenvector 1 when rows do (then the same holds of the transpose).
+    // The decay of a vector without a share of the eigenvalue 1: left eigenvector 1 when columns sum to 1
+    // (then vectors of sum 0 stay such), right eigenvector 1 when rows do (then the same holds of the
+    // transpose).
     Random random(0x6d6f6475, Purpose::topology);
     std::vector<double> x(n_);
     for (auto& value : x) value = random.uniform() - 0.5;
@@ -422,13 +433,15 @@ class Check {
       log_norm += std::log(size);
       logs.push_back(log_norm);
     }
-    // Over the second half the share of faster modes is gone; over its two halves the rates agree when converged.
+    // Over the second half the share of faster modes is gone; over its two halves the rates agree when
+    // converged.
     const auto rate = [&](std::size_t from, std::size_t to) {
       return to > from ? std::exp((logs[to] - logs[from]) / static_cast<double>(to - from)) : 0.0;
     };
     const std::size_t end = logs.size() - 1;
     report_.second_eigenvalue_modulus = rate(end / 2, end);
-    report_.residual = std::max(report_.residual, std::abs(rate(end / 2, end * 3 / 4) - rate(end * 3 / 4, end)));
+    report_.residual =
+        std::max(report_.residual, std::abs(rate(end / 2, end * 3 / 4) - rate(end * 3 / 4, end)));
     report_.method += fmt::format("; modulus by power iteration, {} periods", end);
     return {};
   }

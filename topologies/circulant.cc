@@ -1,9 +1,9 @@
 // Circulant graphs: peer i sends to i + h for every hop h.  Ring, static exponential, any list of hops.
 //
 // All circulant matrices share the Fourier vectors, so every eigenvalue is a sum of cosines.
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 #include <numbers>
 #include <numeric>
 
@@ -17,7 +17,8 @@ class CirculantRule final : public GraphRule {
  public:
   // `hops` ascending, distinct, in 1 .. peers-1.
   CirculantRule(std::size_t peers, std::vector<std::size_t> hops) : peers_(peers), hops_(std::move(hops)) {
-    for (const std::size_t h : hops_) directed_ |= !std::binary_search(hops_.begin(), hops_.end(), peers_ - h);
+    for (const std::size_t h : hops_)
+      directed_ |= !std::binary_search(hops_.begin(), hops_.end(), peers_ - h);
   }
 
   std::size_t peer_count() const override { return peers_; }
@@ -71,7 +72,8 @@ class CirculantRule final : public GraphRule {
   std::pair<double, double> symbol(std::size_t k) const {
     double real = 0, imaginary = 0;
     for (const std::size_t h : hops_) {
-      const double half = std::numbers::pi * static_cast<double>(k * h % peers_) / static_cast<double>(peers_);
+      const double half =
+          std::numbers::pi * static_cast<double>(k * h % peers_) / static_cast<double>(peers_);
       const double s = std::sin(half);
       real += 2 * s * s;
       imaginary += 2 * s * std::cos(half);
@@ -119,8 +121,8 @@ Result<std::unique_ptr<Topology>> make_circulant(const FamilyRequest& r) {
   for (const double h : found->second) {
     if (h >= static_cast<double>(r.peers))
       return fail(Errc::invalid_argument,
-                  fmt::format("circulant: hop {} does not exist among {} peers; hops go from 1 to {}", h, r.peers,
-                              r.peers - 1));
+                  fmt::format("circulant: hop {} does not exist among {} peers; hops go from 1 to {}", h,
+                              r.peers, r.peers - 1));
     hops.push_back(static_cast<std::size_t>(h));
   }
   return weigh("circulant", circulant(r.peers, hops, !r.flag("directed")), r.weights);
@@ -131,18 +133,22 @@ constexpr auto kFlag = FamilyOption::Kind::flag;
 }  // namespace
 
 Family ring_family() {
-  return {"ring", "peer i exchanges with i-1 and i+1; gap about 4 pi^2 / (3 n^2)",
-          {{"directed", kFlag, 0, 1, "send to i+1 only (default: both ways)"}}, make_ring};
+  return {"ring",
+          "peer i exchanges with i-1 and i+1; gap about 4 pi^2 / (3 n^2)",
+          {{"directed", kFlag, 0, 1, "send to i+1 only (default: both ways)"}},
+          make_ring};
 }
 
 Family static_exponential_family() {
-  return {"static-exponential", "peer i sends to i+1, i+2, i+4, ...; directed, doubly stochastic, gap 2/(L+1)",
+  return {"static-exponential",
+          "peer i sends to i+1, i+2, i+4, ...; directed, doubly stochastic, gap 2/(L+1)",
           {{"symmetric", kFlag, 0, 1, "send backwards too, so that W is symmetric (default: forwards only)"}},
           make_static_exponential};
 }
 
 Family circulant_family() {
-  return {"circulant", "peer i exchanges with i-h and i+h for every hop h; a ring is hops: [1]",
+  return {"circulant",
+          "peer i exchanges with i-h and i+h for every hop h; a ring is hops: [1]",
           {{"hops", FamilyOption::Kind::counts, 1, 4294967295.0, "distances, required, for example [1, 4]"},
            {"directed", kFlag, 0, 1, "send to i+h only (default: both ways)"}},
           make_circulant};

@@ -1,8 +1,8 @@
 #include "topologies/draw.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 #include <map>
 
 namespace gossamer {
@@ -12,10 +12,18 @@ std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
       default:
         if (static_cast<unsigned char>(c) >= 0x20) out += c;  // XML has no place for control characters
     }
@@ -23,7 +31,8 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-// Plain colours first, for viewers that know neither variables nor media queries; they can be read on dark paper too.
+// Plain colours first, for viewers that know neither variables nor media queries; they can be read on dark
+// paper too.
 constexpr std::string_view kStyle = R"css(<style>
 .gossamer-topology { font-family: Inter, "Helvetica Neue", "Segoe UI", sans-serif; }
 .gossamer-topology .card { fill: #7f8b98; fill-opacity: 0.09; }
@@ -76,10 +85,8 @@ class Picture {
  public:
   Picture(const Topology& topology, const DrawOptions& options)
       : topology_(topology), options_(options), n_(topology.peer_count()), places_(layout_peers(topology)) {
-    const std::string_view name = topology.name();
-    round_ = name == "ring" || name == "circulant" || name == "complete" || name == "static-exponential" ||
-             name == "one-peer-exponential" || name == "small-world" || name == "base";
-    grid_ = name == "torus";
+    round_ = lies_on_circle(topology.name());
+    grid_ = topology.name() == "torus";
     const std::size_t period = std::max<std::size_t>(topology.period(), 1);
     rounds_ = std::max<std::size_t>(1, std::min(period, options.rounds_max));
     for (Round r = 0; r < rounds_; ++r) {
@@ -99,13 +106,17 @@ class Picture {
   std::string draw() {
     const std::size_t columns = rounds_ == 1 ? 1 : std::min<std::size_t>(rounds_, rounds_ <= 4 ? rounds_ : 4);
     const std::size_t rows = (rounds_ + columns - 1) / columns;
-    const double cell = rounds_ == 1 ? 640 : columns <= 2 ? 360 : 280, gap = 16, head = 74, foot = options_.legend ? 64 : 16;
+    const double cell = rounds_ == 1   ? 640
+                        : columns <= 2 ? 360
+                                       : 280,
+                 gap = 16, head = 74, foot = options_.legend ? 64 : 16;
     const double width = std::max(560.0, static_cast<double>(columns) * (cell + gap) + gap);
     const double height = head + static_cast<double>(rows) * (cell + gap) + foot;
     begin(width, height);
     const double left = (width - static_cast<double>(columns) * (cell + gap) + gap) / 2;
     for (std::size_t r = 0; r < rounds_; ++r)
-      panel(r, {left + static_cast<double>(r % columns) * (cell + gap), head + static_cast<double>(r / columns) * (cell + gap), cell});
+      panel(r, {left + static_cast<double>(r % columns) * (cell + gap),
+                head + static_cast<double>(r / columns) * (cell + gap), cell});
     if (options_.legend) legend(height - 40, width);
     out_ += "</svg>\n";
     return std::move(out_);
@@ -113,23 +124,29 @@ class Picture {
 
  private:
   void begin(double width, double height) {
-    const std::string title =
-        options_.title.empty() ? fmt::format("{}, {} {}", topology_.name(), n_, n_ == 1 ? "peer" : "peers") : options_.title;
+    const std::string title = options_.title.empty()
+                                  ? fmt::format("{}, {} {}", topology_.name(), n_, n_ == 1 ? "peer" : "peers")
+                                  : options_.title;
     out_ = fmt::format(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"gossamer-topology\" role=\"img\" viewBox=\"0 0 {:.0f} {:.0f}\" "
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"gossamer-topology\" role=\"img\" viewBox=\"0 0 "
+        "{:.0f} {:.0f}\" "
         "width=\"{:.0f}\" height=\"{:.0f}\">\n<title>{}</title>\n{}\n",
         width, height, width, height, escaped(title), kStyle);
     if (directed_)
-      out_ += "<defs><marker id=\"gossamer-tip\" viewBox=\"0 0 10 10\" refX=\"8\" refY=\"5\" markerWidth=\"11\" "
-              "markerHeight=\"11\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path class=\"tip\" d=\"M0 1 L10 5 L0 9 L2.5 5 z\"/>"
-              "</marker></defs>\n";
+      out_ +=
+          "<defs><marker id=\"gossamer-tip\" viewBox=\"0 0 10 10\" refX=\"8\" refY=\"5\" markerWidth=\"11\" "
+          "markerHeight=\"11\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path class=\"tip\" d=\"M0 1 "
+          "L10 5 L0 9 L2.5 5 z\"/>"
+          "</marker></defs>\n";
     std::string note = fmt::format("{}, degree up to {}", directed_ ? "directed" : "undirected", degree_);
     if (topology_.period() != 1)
-      note += topology_.period() == 0 ? ", never repeats" : fmt::format(", repeats after {} rounds", topology_.period());
+      note += topology_.period() == 0 ? ", never repeats"
+                                      : fmt::format(", repeats after {} rounds", topology_.period());
     if (topology_.period() > rounds_) note += fmt::format(" (the first {} are shown)", rounds_);
-    out_ += fmt::format("<text class=\"title\" x=\"20\" y=\"34\" font-size=\"20\">{}</text>\n"
-                        "<text class=\"note\" x=\"20\" y=\"56\" font-size=\"13\">{}</text>\n",
-                        escaped(title), note);
+    out_ += fmt::format(
+        "<text class=\"title\" x=\"20\" y=\"34\" font-size=\"20\">{}</text>\n"
+        "<text class=\"note\" x=\"20\" y=\"56\" font-size=\"13\">{}</text>\n",
+        escaped(title), note);
   }
 
   double node_radius(double size) const {
@@ -148,17 +165,21 @@ class Picture {
   }
 
   void panel(std::size_t round, const Frame& frame) {
-    out_ += fmt::format("<g><rect class=\"card\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" rx=\"14\"/>\n",
-                        frame.x, frame.y, frame.size, frame.size);
+    out_ += fmt::format(
+        "<g><rect class=\"card\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" rx=\"14\"/>\n",
+        frame.x, frame.y, frame.size, frame.size);
     if (rounds_ > 1)
-      out_ += fmt::format("<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\">round {}</text>\n", frame.x + 14,
-                          frame.y + 22, round);
+      out_ += fmt::format("<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\">round {}</text>\n",
+                          frame.x + 14, frame.y + 22, round);
     const double radius = node_radius(frame.size), margin = radius + 26 + (grid_ ? 14 : 0);
     const double span = frame.size - 2 * margin;
     const auto place = [&](PeerId i) -> Position {
       return {frame.x + margin + places_[i].x * span, frame.y + margin + places_[i].y * span};
     };
-    const double opacity = lines_[round].size() > 4000 ? 0.12 : lines_[round].size() > 600 ? 0.3 : lines_[round].size() > 150 ? 0.5 : 0.85;
+    const double opacity = lines_[round].size() > 4000  ? 0.12
+                           : lines_[round].size() > 600 ? 0.3
+                           : lines_[round].size() > 150 ? 0.5
+                                                        : 0.85;
     std::vector<char> busy(n_, 0);
     out_ += fmt::format("<g opacity=\"{}\">\n", opacity);
     for (const auto& line : lines_[round]) {
@@ -170,7 +191,10 @@ class Picture {
       const Position p = place(i);
       const bool hub = n_ > 3 && topology_.period() == 1 && topology_.name() == "star" && i == 0;
       out_ += fmt::format("<circle class=\"node{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:.1f}\"/>\n",
-                          hub ? " hub" : busy[i] ? "" : " idle", p.x, p.y, radius);
+                          hub       ? " hub"
+                          : busy[i] ? ""
+                                    : " idle",
+                          p.x, p.y, radius);
     }
     for (PeerId i = 0; i < n_; ++i) label(i, place(i), radius);
     out_ += "</g>\n";
@@ -182,15 +206,17 @@ class Picture {
     const double size = std::min(13.0, radius * 1.05);
     if (radius < 5 && n_ > 40) return;
     if (size >= 6 && static_cast<double>(text.size()) * size * 0.6 <= 2 * radius)
-      out_ += fmt::format("<text class=\"id\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"{:.1f}\">{}</text>\n", p.x, p.y + 0.5, size,
-                          escaped(text));
+      out_ += fmt::format("<text class=\"id\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"{:.1f}\">{}</text>\n",
+                          p.x, p.y + 0.5, size, escaped(text));
     else
-      out_ += fmt::format("<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"10\" text-anchor=\"middle\">{}</text>\n", p.x,
-                          p.y + radius + 11, escaped(text));
+      out_ += fmt::format(
+          "<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"10\" "
+          "text-anchor=\"middle\">{}</text>\n",
+          p.x, p.y + radius + 11, escaped(text));
   }
 
-  // Chords of a circle bend towards its middle, wrap-around edges of a grid bend outwards around their row or column,
-  // and the two directions of an unequal pair bend apart.
+  // Chords of a circle bend towards its middle, wrap-around edges of a grid bend outwards around their row or
+  // column, and the two directions of an unequal pair bend apart.
   void edge(const Line& line, const Position& a, const Position& b, double radius, const Frame& frame) {
     const double dx = b.x - a.x, dy = b.y - a.y, length = std::hypot(dx, dy);
     if (length < 1e-9) return;
@@ -217,26 +243,29 @@ class Picture {
       const double l = std::max(1e-9, std::hypot(to.x - from.x, to.y - from.y));
       return {from.x + (to.x - from.x) / l * by, from.y + (to.y - from.y) / l * by};
     };
-    const Position start = towards(a, control, radius), end = towards(b, control, radius + (line.directed ? 2.5 : 0));
-    out_ += fmt::format("<path class=\"edge\" stroke-width=\"{:.2f}\" d=\"M{:.1f} {:.1f}Q{:.1f} {:.1f} {:.1f} {:.1f}\"{}/>\n",
-                        width_of(line.weight), start.x, start.y, control.x, control.y, end.x, end.y,
-                        line.directed ? " marker-end=\"url(#gossamer-tip)\"" : "");
+    const Position start = towards(a, control, radius),
+                end = towards(b, control, radius + (line.directed ? 2.5 : 0));
+    out_ += fmt::format(
+        "<path class=\"edge\" stroke-width=\"{:.2f}\" d=\"M{:.1f} {:.1f}Q{:.1f} {:.1f} {:.1f} {:.1f}\"{}/>\n",
+        width_of(line.weight), start.x, start.y, control.x, control.y, end.x, end.y,
+        line.directed ? " marker-end=\"url(#gossamer-tip)\"" : "");
   }
 
   void legend(double y, double width) {
     if (most_ <= 0) return;
     double x = 20;
     const auto sample = [&](double weight, bool tip) {
-      out_ += fmt::format("<path class=\"edge\" stroke-width=\"{:.2f}\" d=\"M{:.1f} {:.1f}h36\"{}/>\n"
-                          "<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\">weight {:.4g}</text>\n",
-                          width_of(weight), x, y, tip ? " marker-end=\"url(#gossamer-tip)\"" : "", x + 46, y + 4, weight);
+      out_ += fmt::format(
+          "<path class=\"edge\" stroke-width=\"{:.2f}\" d=\"M{:.1f} {:.1f}h36\"{}/>\n"
+          "<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\">weight {:.4g}</text>\n",
+          width_of(weight), x, y, tip ? " marker-end=\"url(#gossamer-tip)\"" : "", x + 46, y + 4, weight);
       x += 150;
     };
     sample(most_, directed_);
     if (least_ < most_ * (1 - 1e-9)) sample(least_, directed_);
     if (x + 200 > width) return;
-    out_ += fmt::format("<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\">{}</text>\n", x, y + 4,
-                        directed_ ? "arrows point from sender to receiver" : "lines go both ways");
+    out_ += fmt::format("<text class=\"note\" x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\">{}</text>\n", x,
+                        y + 4, directed_ ? "arrows point from sender to receiver" : "lines go both ways");
   }
 
   const Topology& topology_;
@@ -254,10 +283,13 @@ class Picture {
 std::string size_card(const Topology& topology, const DrawOptions& options) {
   const std::string title = options.title.empty() ? std::string(topology.name()) : options.title;
   return fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"gossamer-topology\" role=\"img\" viewBox=\"0 0 560 150\" width=\"560\" "
-      "height=\"150\">\n<title>{0}</title>\n{1}\n<rect class=\"card\" x=\"8\" y=\"8\" width=\"544\" height=\"134\" rx=\"14\"/>\n"
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"gossamer-topology\" role=\"img\" viewBox=\"0 0 560 "
+      "150\" width=\"560\" "
+      "height=\"150\">\n<title>{0}</title>\n{1}\n<rect class=\"card\" x=\"8\" y=\"8\" width=\"544\" "
+      "height=\"134\" rx=\"14\"/>\n"
       "<text class=\"title\" x=\"28\" y=\"58\" font-size=\"20\">{0}</text>\n"
-      "<text class=\"note\" x=\"28\" y=\"88\" font-size=\"13\">{2} peers: too many to draw (up to {3} are drawn)</text>\n</svg>\n",
+      "<text class=\"note\" x=\"28\" y=\"88\" font-size=\"13\">{2} peers: too many to draw (up to {3} are "
+      "drawn)</text>\n</svg>\n",
       escaped(title), kStyle, topology.peer_count(), kDrawnPeersMax);
 }
 

@@ -27,17 +27,21 @@ Adjacency union_of_rounds(const Topology& t) {
 }
 
 // Peer 0 at the top, clockwise.
-Position on_circle(double turn) { return {std::sin(2 * pi * turn), -std::cos(2 * pi * turn)}; }
+Position on_circle(double turn) {
+  return {std::sin(2 * pi * turn), -std::cos(2 * pi * turn)};
+}
 
 std::vector<Position> circle(std::size_t n) {
   std::vector<Position> places(n);
-  for (std::size_t i = 0; i < n && n > 1; ++i) places[i] = on_circle(static_cast<double>(i) / static_cast<double>(n));
+  for (std::size_t i = 0; i < n && n > 1; ++i)
+    places[i] = on_circle(static_cast<double>(i) / static_cast<double>(n));
   return places;
 }
 
 std::vector<Position> star(std::size_t n) {
   std::vector<Position> places(n);
-  for (std::size_t i = 1; i < n; ++i) places[i] = on_circle(static_cast<double>(i - 1) / static_cast<double>(n - 1));
+  for (std::size_t i = 1; i < n; ++i)
+    places[i] = on_circle(static_cast<double>(i - 1) / static_cast<double>(n - 1));
   return places;
 }
 
@@ -46,7 +50,8 @@ std::vector<Position> grid(std::size_t n, std::size_t columns, bool turning) {
   std::vector<Position> places(n);
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t row = i / columns, column = i % columns;
-    places[i] = {static_cast<double>(turning && row % 2 == 1 ? columns - 1 - column : column), static_cast<double>(row)};
+    places[i] = {static_cast<double>(turning && row % 2 == 1 ? columns - 1 - column : column),
+                 static_cast<double>(row)};
   }
   return places;
 }
@@ -54,13 +59,14 @@ std::vector<Position> grid(std::size_t n, std::size_t columns, bool turning) {
 // Row length of a torus in row-major order: from 0, neighbours follow each other to the end of the first row.
 std::size_t torus_columns(const Adjacency& adjacency) {
   std::size_t i = 0;
-  while (i + 1 < adjacency.size() && std::binary_search(adjacency[i].begin(), adjacency[i].end(), static_cast<PeerId>(i + 1)))
+  while (i + 1 < adjacency.size() &&
+         std::binary_search(adjacency[i].begin(), adjacency[i].end(), static_cast<PeerId>(i + 1)))
     ++i;
   return i + 1;
 }
 
-// Each bit moves the vertex along its own direction (an oblique projection of the cube).  Of some skews and lengths,
-// those that keep the two nearest vertices farthest apart, measured against the whole.
+// Each bit moves the vertex along its own direction (an oblique projection of the cube).  Of some skews and
+// lengths, those that keep the two nearest vertices farthest apart, measured against the whole.
 std::vector<Position> cube(std::size_t n) {
   const int bits = std::countr_zero(n);
   std::vector<Position> best;
@@ -114,7 +120,8 @@ std::vector<Position> layers(const Adjacency& adjacency, PeerId root) {
     stack.pop_back();
     if (stack.empty()) break;
     Frame& parent = stack.back();
-    if (parent.first < 0 || (parent.peer == root && places[parent.peer].y == 0 && parent.last == 0 && parent.first == 0))
+    if (parent.first < 0 ||
+        (parent.peer == root && places[parent.peer].y == 0 && parent.last == 0 && parent.first == 0))
       parent.first = x;
     parent.last = x;
   }
@@ -185,26 +192,32 @@ void fit(std::vector<Position>* places) {
   double wide = right - left, high = bottom - top;
   const double most = std::max({wide, high, 1e-9});
   wide = std::max(wide, 0.6 * most), high = std::max(high, 0.6 * most);
-  const bool flat_x = right - left < 0.6 * most && right > left, flat_y = bottom - top < 0.6 * most && bottom > top;
-  const double sx = (flat_x ? 0.6 / (right - left) : 1 / most), sy = (flat_y ? 0.6 / (bottom - top) : 1 / most);
-  for (auto& p : *places)
-    p = {0.5 + (p.x - (left + right) / 2) * sx, 0.5 + (p.y - (top + bottom) / 2) * sy};
+  const bool flat_x = right - left < 0.6 * most && right > left,
+             flat_y = bottom - top < 0.6 * most && bottom > top;
+  const double sx = (flat_x ? 0.6 / (right - left) : 1 / most),
+               sy = (flat_y ? 0.6 / (bottom - top) : 1 / most);
+  for (auto& p : *places) p = {0.5 + (p.x - (left + right) / 2) * sx, 0.5 + (p.y - (top + bottom) / 2) * sy};
 }
 
 }  // namespace
+
+bool lies_on_circle(std::string_view family) {
+  constexpr std::string_view kCircles[] = {
+      "ring", "circulant", "complete", "static-exponential", "one-peer-exponential", "small-world", "base"};
+  return std::find(std::begin(kCircles), std::end(kCircles), family) != std::end(kCircles);
+}
 
 std::vector<Position> layout_peers(const Topology& topology) {
   const std::size_t n = topology.peer_count();
   const std::string_view name = topology.name();
   std::vector<Position> places;
-  const bool round_ones = name == "ring" || name == "circulant" || name == "complete" || name == "static-exponential" ||
-                          name == "one-peer-exponential" || name == "small-world" || name == "base";
-  if (n <= 2 || round_ones) {
+  if (n <= 2 || lies_on_circle(name)) {
     places = circle(n);
   } else if (name == "star") {
     places = star(n);
   } else if (name == "path") {
-    places = grid(n, n <= 6 ? n : static_cast<std::size_t>(std::ceil(std::sqrt(static_cast<double>(n)))), true);
+    places =
+        grid(n, n <= 6 ? n : static_cast<std::size_t>(std::ceil(std::sqrt(static_cast<double>(n)))), true);
   } else if ((name == "hypercube" || name == "one-peer-hypercube") && n <= 256) {
     places = cube(n);
   } else {

@@ -1,8 +1,8 @@
 #include "topologies/explicit_graph.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 #include <unordered_map>
 
 #include "base/check.h"
@@ -16,7 +16,8 @@ constexpr double kRounding = 1e-9;  // how far the weights of a file may be from
 // Every peer's edges as they are, compressed.
 class StoredGraph final : public Topology {
  public:
-  StoredGraph(std::string name, std::vector<Neighbourhood> peers) : name_(std::move(name)), peers_(std::move(peers)) {}
+  StoredGraph(std::string name, std::vector<Neighbourhood> peers)
+      : name_(std::move(name)), peers_(std::move(peers)) {}
   std::string_view name() const override { return name_; }
   std::size_t peer_count() const override { return peers_.size(); }
   std::size_t period() const override { return 1; }
@@ -36,7 +37,8 @@ std::uint64_t key(const EdgeSpec& e, bool directed) {
 }
 
 void set_weight(std::vector<Edge>* edges, PeerId peer, double weight) {
-  const auto at = std::lower_bound(edges->begin(), edges->end(), peer, [](const Edge& e, PeerId p) { return e.peer < p; });
+  const auto at = std::lower_bound(edges->begin(), edges->end(), peer,
+                                   [](const Edge& e, PeerId p) { return e.peer < p; });
   at->weight = weight;
 }
 
@@ -68,10 +70,12 @@ Result<std::unique_ptr<Topology>> make_weighted(std::string name, const GraphSpe
     if (!self_given[i]) {
       nodes[i].self_weight = 1 - row;
       if (nodes[i].self_weight < -kRounding)
-        return fail(Errc::invalid_argument,
-                    fmt::format("{}: the weights of what peer {} receives sum to {:.6g}, more than 1, so that nothing is "
-                                "left for itself; lower them, or remove them for Metropolis weights",
-                                name, i, row));
+        return fail(
+            Errc::invalid_argument,
+            fmt::format(
+                "{}: the weights of what peer {} receives sum to {:.6g}, more than 1, so that nothing is "
+                "left for itself; lower them, or remove them for Metropolis weights",
+                name, i, row));
       if (nodes[i].self_weight < kRounding) nodes[i].self_weight = std::max(0.0, nodes[i].self_weight);
     }
     row += nodes[i].self_weight;
@@ -80,18 +84,21 @@ Result<std::unique_ptr<Topology>> make_weighted(std::string name, const GraphSpe
     if (std::abs(column - 1) > worst_column) worst_column = std::abs(column - 1), column_peer = i;
   }
   if (worst_row > kRounding && worst_column > kRounding)
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: the weights are not stochastic: the row of peer {} is off by {:.3g} and the column of "
-                            "peer {} by {:.3g}; rows (for averaging) or columns (for push-sum) must sum to 1, self "
-                            "weights [i, i, w] included",
-                            name, row_peer, worst_row, column_peer, worst_column));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format(
+            "{}: the weights are not stochastic: the row of peer {} is off by {:.3g} and the column of "
+            "peer {} by {:.3g}; rows (for averaging) or columns (for push-sum) must sum to 1, self "
+            "weights [i, i, w] included",
+            name, row_peer, worst_row, column_peer, worst_column));
   return std::make_unique<StoredGraph>(std::move(name), std::move(nodes));
 }
 
 }  // namespace
 
 std::string describe(const EdgeSpec& e) {
-  return e.weight ? fmt::format("[{}, {}, {}]", e.from, e.to, *e.weight) : fmt::format("[{}, {}]", e.from, e.to);
+  return e.weight ? fmt::format("[{}, {}, {}]", e.from, e.to, *e.weight)
+                  : fmt::format("[{}, {}]", e.from, e.to);
 }
 
 std::optional<EdgeProblem> check_edges(const GraphSpec& graph, std::size_t peers, WeightRule weights) {
@@ -101,34 +108,41 @@ std::optional<EdgeProblem> check_edges(const GraphSpec& graph, std::size_t peers
     const auto& e = graph.edges[i];
     for (const PeerId end : {e.from, e.to})
       if (end >= peers)
-        return EdgeProblem{i, fmt::format("edge {} names peer {}, and peers are 0 to {}; raise peers or correct the edge",
-                                          describe(e), end, peers - 1)};
+        return EdgeProblem{
+            i, fmt::format("edge {} names peer {}, and peers are 0 to {}; raise peers or correct the edge",
+                           describe(e), end, peers - 1)};
     if (e.from == e.to && !(graph.directed && weights == WeightRule::given))
-      return EdgeProblem{i, fmt::format("edge {} joins a peer with itself; remove it (self weights follow from the rule; "
-                                        "only directed edges with weights: explicit may give them)",
-                                        describe(e))};
+      return EdgeProblem{
+          i, fmt::format("edge {} joins a peer with itself; remove it (self weights follow from the rule; "
+                         "only directed edges with weights: explicit may give them)",
+                         describe(e))};
     if (const auto [at, fresh] = seen.emplace(key(e, graph.directed), i); !fresh)
-      return EdgeProblem{i, fmt::format("edge {} repeats edge {} of the list, {}; remove one of them", describe(e),
-                                        at->second + 1, describe(graph.edges[at->second]))};
+      return EdgeProblem{i, fmt::format("edge {} repeats edge {} of the list, {}; remove one of them",
+                                        describe(e), at->second + 1, describe(graph.edges[at->second]))};
     if (e.weight && !(std::isfinite(*e.weight) && *e.weight > 0))
-      return EdgeProblem{i, fmt::format("edge {} has a weight that is not above 0; weights are shares of a model, "
-                                        "between 0 and 1",
-                                        describe(e))};
+      return EdgeProblem{
+          i, fmt::format("edge {} has a weight that is not above 0; weights are shares of a model, "
+                         "between 0 and 1",
+                         describe(e))};
     if (!e.weight && weights == WeightRule::given)
-      return EdgeProblem{i, fmt::format("edge {} has no weight, and weights are explicit; write [{}, {}, weight] or "
-                                        "choose weights: metropolis",
-                                        describe(e), e.from, e.to)};
-    if (e.weight && weights != WeightRule::given && weights != WeightRule::standard && weights != WeightRule::metropolis)
-      return EdgeProblem{i, fmt::format("edge {} has a weight of its own, which {} weights leave no room for; remove it or "
-                                        "choose weights: explicit (or metropolis, for the edges without one)",
-                                        describe(e), name(weights))};
+      return EdgeProblem{
+          i, fmt::format("edge {} has no weight, and weights are explicit; write [{}, {}, weight] or "
+                         "choose weights: metropolis",
+                         describe(e), e.from, e.to)};
+    if (e.weight && weights != WeightRule::given && weights != WeightRule::standard &&
+        weights != WeightRule::metropolis)
+      return EdgeProblem{
+          i, fmt::format("edge {} has a weight of its own, which {} weights leave no room for; remove it or "
+                         "choose weights: explicit (or metropolis, for the edges without one)",
+                         describe(e), name(weights))};
   }
   return std::nullopt;
 }
 
 Result<std::unique_ptr<Topology>> make_explicit(std::string name, const GraphSpec& graph, std::size_t peers,
                                                 WeightRule weights) {
-  if (const auto problem = check_edges(graph, peers, weights)) return fail(Errc::invalid_argument, problem->message);
+  if (const auto problem = check_edges(graph, peers, weights))
+    return fail(Errc::invalid_argument, problem->message);
   std::vector<std::pair<PeerId, PeerId>> pairs;
   pairs.reserve(graph.edges.size());
   bool some = false;

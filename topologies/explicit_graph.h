@@ -18,8 +18,8 @@ struct EdgeProblem {
   std::string message;
 };
 
-// Ends out of range, repetition, self loops (which only directed explicit weights may have, as self weights), weights
-// that are not positive numbers or missing.
+// Ends out of range, repetition, self loops (which only directed explicit weights may have, as self weights),
+// weights that are not positive numbers or missing.
 std::optional<EdgeProblem> check_edges(const GraphSpec& graph, std::size_t peers, WeightRule weights);
 
 // "[1, 2]" or "[1, 2, 0.25]".

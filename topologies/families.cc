@@ -1,8 +1,8 @@
 #include "topologies/family.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 #include <set>
 
 #include "base/check.h"
@@ -16,7 +16,8 @@ namespace {
 // Graphs one after another, then from the start.
 class Schedule final : public Topology {
  public:
-  Schedule(std::string name, std::vector<std::unique_ptr<Topology>> graphs, const std::vector<std::size_t>& rounds)
+  Schedule(std::string name, std::vector<std::unique_ptr<Topology>> graphs,
+           const std::vector<std::size_t>& rounds)
       : name_(std::move(name)), graphs_(std::move(graphs)) {
     for (const std::size_t count : rounds) ends_.push_back((ends_.empty() ? 0 : ends_.back()) + count);
   }
@@ -36,7 +37,8 @@ class Schedule final : public Topology {
   std::vector<std::size_t> ends_;  // first round after each graph
 };
 
-Result<std::unique_ptr<Topology>> make_graph(const TopologySpec& spec, const GraphSpec& graph, std::size_t place) {
+Result<std::unique_ptr<Topology>> make_graph(const TopologySpec& spec, const GraphSpec& graph,
+                                             std::size_t place) {
   if (graph.family.empty())
     return make_explicit(spec.name.empty() ? "edges" : spec.name, graph, spec.peers, spec.weights);
   if (!graph.edges.empty())
@@ -54,9 +56,9 @@ Result<std::unique_ptr<Topology>> make_graph(const TopologySpec& spec, const Gra
 }
 
 constexpr std::pair<WeightRule, std::string_view> kRules[] = {
-    {WeightRule::standard, "standard"},     {WeightRule::metropolis, "metropolis"},
-    {WeightRule::uniform, "uniform"},       {WeightRule::max_degree, "max-degree"},
-    {WeightRule::lazy, "lazy"},             {WeightRule::best_constant, "best-constant"},
+    {WeightRule::standard, "standard"}, {WeightRule::metropolis, "metropolis"},
+    {WeightRule::uniform, "uniform"},   {WeightRule::max_degree, "max-degree"},
+    {WeightRule::lazy, "lazy"},         {WeightRule::best_constant, "best-constant"},
     {WeightRule::given, "explicit"},
 };
 
@@ -108,7 +110,8 @@ double FamilyRequest::number(std::string_view key, double otherwise) const {
 
 Result<> check_options(const Family& family, const FamilyOptions& options) {
   for (const auto& [key, values] : options) {
-    const auto option = std::find_if(family.options.begin(), family.options.end(), [&](const auto& o) { return o.key == key; });
+    const auto option = std::find_if(family.options.begin(), family.options.end(),
+                                     [&](const auto& o) { return o.key == key; });
     if (option == family.options.end()) {
       std::vector<std::string> known;
       for (const auto& o : family.options) known.emplace_back(o.key);
@@ -117,13 +120,15 @@ Result<> check_options(const Family& family, const FamilyOptions& options) {
                               known.empty() ? "it has none" : suggestion(key, known)));
     }
     if (values.empty() || (values.size() > 1 && option->kind != FamilyOption::Kind::counts))
-      return fail(Errc::invalid_argument, fmt::format("{}: {} takes one value, not {}", family.name, key, values.size()));
+      return fail(Errc::invalid_argument,
+                  fmt::format("{}: {} takes one value, not {}", family.name, key, values.size()));
     for (const double v : values) {
       const bool whole = option->kind == FamilyOption::Kind::real || v == std::floor(v);
       if (!(v >= option->least && v <= option->most) || !whole)
         return fail(Errc::invalid_argument,
                     fmt::format("{}: {} is {}, and must be a {}number from {} to {}", family.name, key, v,
-                                option->kind == FamilyOption::Kind::real ? "" : "whole ", option->least, option->most));
+                                option->kind == FamilyOption::Kind::real ? "" : "whole ", option->least,
+                                option->most));
     }
   }
   return {};
@@ -153,8 +158,9 @@ Result<std::unique_ptr<Topology>> make_topology(const TopologySpec& spec) {
   for (std::size_t i = 0; i < spec.schedule.size(); ++i) {
     auto graph = make_graph(spec, spec.schedule[i], i);
     if (!graph)
-      return spec.schedule.size() == 1 ? std::move(graph)
-                                       : Failure(fail(fmt::format("graph {} of the schedule", i + 1), graph.error()));
+      return spec.schedule.size() == 1
+                 ? std::move(graph)
+                 : Failure(fail(fmt::format("graph {} of the schedule", i + 1), graph.error()));
     const std::size_t stay = spec.schedule[i].rounds == 0 ? (*graph)->period() : spec.schedule[i].rounds;
     GOSSAMER_CHECK(stay > 0, "a schedule without period inside a schedule has no length");
     if (spec.schedule.size() == 1 && stay == (*graph)->period()) return graph;

@@ -1,8 +1,8 @@
 #include "topologies/graph_rule.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 
 #include "base/check.h"
 #include "topologies/spectrum.h"
@@ -27,8 +27,9 @@ TopologyFacts GraphRule::facts(double edge_weight) const {
   return facts;
 }
 
-AdjacencyRule::Rows AdjacencyRule::rows(std::size_t peers, const std::vector<std::pair<PeerId, PeerId>>& edges,
-                                        bool backwards, bool both) {
+AdjacencyRule::Rows AdjacencyRule::rows(std::size_t peers,
+                                        const std::vector<std::pair<PeerId, PeerId>>& edges, bool backwards,
+                                        bool both) {
   Rows rows;
   rows.start.assign(peers + 1, 0);
   for (const auto& [from, to] : edges) {
@@ -52,7 +53,8 @@ AdjacencyRule::Rows AdjacencyRule::rows(std::size_t peers, const std::vector<std
   return rows;
 }
 
-AdjacencyRule::AdjacencyRule(std::size_t peers, const std::vector<std::pair<PeerId, PeerId>>& edges, bool directed)
+AdjacencyRule::AdjacencyRule(std::size_t peers, const std::vector<std::pair<PeerId, PeerId>>& edges,
+                             bool directed)
     : peers_(peers), directed_(directed), out_(rows(peers, edges, false, !directed)) {
   if (directed) in_ = rows(peers, edges, true, false);
   for (std::size_t i = 0; i < peers; ++i) {
@@ -72,7 +74,9 @@ void AdjacencyRule::senders(PeerId self, std::vector<PeerId>* peers) const {
                 in_.peer.begin() + static_cast<std::ptrdiff_t>(in_.start[self + 1]));
 }
 
-std::size_t AdjacencyRule::out_degree(PeerId self) const { return out_.start[self + 1] - out_.start[self]; }
+std::size_t AdjacencyRule::out_degree(PeerId self) const {
+  return out_.start[self + 1] - out_.start[self];
+}
 
 bool AdjacencyRule::reaches_all(const Rows& rows) {
   const std::size_t peers = rows.start.size() - 1;
@@ -94,7 +98,9 @@ bool AdjacencyRule::reaches_all(const Rows& rows) {
   return found == peers;
 }
 
-bool AdjacencyRule::connected() const { return reaches_all(out_) && (!directed_ || reaches_all(in_)); }
+bool AdjacencyRule::connected() const {
+  return reaches_all(out_) && (!directed_ || reaches_all(in_));
+}
 
 namespace {
 
@@ -147,7 +153,9 @@ class WeightedGraph final : public Topology {
         break;
       case WeightRule::max_degree:
       case WeightRule::best_constant:
-      case WeightRule::given: w = constant_; break;
+      case WeightRule::given:
+        w = constant_;
+        break;
     }
     return graph_->facts(w);
   }
@@ -166,8 +174,10 @@ class WeightedGraph final : public Topology {
     switch (rule_) {
       case WeightRule::max_degree:
       case WeightRule::best_constant:
-      case WeightRule::given: return constant_;
-      default: break;
+      case WeightRule::given:
+        return constant_;
+      default:
+        break;
     }
     const std::size_t degree = sender_decides() ? sender_degree : std::max(sender_degree, receiver_degree);
     const double w = 1.0 / static_cast<double>(1 + degree);
@@ -191,15 +201,17 @@ Result<std::unique_ptr<Topology>> weigh(std::string name, std::unique_ptr<GraphR
   const bool undirected_only =
       rule == WeightRule::metropolis || rule == WeightRule::max_degree || rule == WeightRule::best_constant;
   if (graph->directed() && undirected_only)
-    return fail(Errc::invalid_argument,
-                fmt::format("{} weights need edges without direction, and {} has directed ones; use weights: uniform "
-                            "(for push-sum), or make the graph undirected",
-                            gossamer::name(rule), name));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("{} weights need edges without direction, and {} has directed ones; use weights: uniform "
+                    "(for push-sum), or make the graph undirected",
+                    gossamer::name(rule), name));
   if (rule == WeightRule::given)
-    return fail(Errc::invalid_argument,
-                fmt::format("explicit weights belong to listed edges, [from, to, weight]; {} is a family, so choose "
-                            "metropolis, uniform, lazy, max-degree or best-constant",
-                            name));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("explicit weights belong to listed edges, [from, to, weight]; {} is a family, so choose "
+                    "metropolis, uniform, lazy, max-degree or best-constant",
+                    name));
   double constant = 0;
   if (rule == WeightRule::max_degree) constant = 1.0 / static_cast<double>(1 + graph->max_degree());
   if (rule == WeightRule::best_constant && graph->peer_count() > 1) {
@@ -208,10 +220,11 @@ Result<std::unique_ptr<Topology>> weigh(std::string name, std::unique_ptr<GraphR
       GOSSAMER_TRY_ASSIGN(ends, laplacian_ends(*graph));
     }
     if (!(ends->second > 0))
-      return fail(Errc::invalid_argument,
-                  fmt::format("best-constant weights need a connected graph, and {} is not; add edges or choose "
-                              "another rule",
-                              name));
+      return fail(
+          Errc::invalid_argument,
+          fmt::format("best-constant weights need a connected graph, and {} is not; add edges or choose "
+                      "another rule",
+                      name));
     constant = 2 / (ends->second + ends->largest);
   }
   return std::make_unique<WeightedGraph>(std::move(name), std::move(graph), rule, constant);
@@ -219,8 +232,8 @@ Result<std::unique_ptr<Topology>> weigh(std::string name, std::unique_ptr<GraphR
 
 Result<> needs_own_weights(std::string_view family, WeightRule rule, std::string_view why) {
   if (rule == WeightRule::standard) return {};
-  return fail(Errc::invalid_argument,
-              fmt::format("{} brings its own weights ({}); remove weights: {}", family, why, gossamer::name(rule)));
+  return fail(Errc::invalid_argument, fmt::format("{} brings its own weights ({}); remove weights: {}",
+                                                  family, why, gossamer::name(rule)));
 }
 
 }  // namespace gossamer

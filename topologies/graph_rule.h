@@ -63,7 +63,8 @@ class AdjacencyRule final : public GraphRule {
     std::vector<std::size_t> start;
     std::vector<PeerId> peer;
   };
-  static Rows rows(std::size_t peers, const std::vector<std::pair<PeerId, PeerId>>& edges, bool backwards, bool both);
+  static Rows rows(std::size_t peers, const std::vector<std::pair<PeerId, PeerId>>& edges, bool backwards,
+                   bool both);
   static bool reaches_all(const Rows& rows);
 
   std::size_t peers_;

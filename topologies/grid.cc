@@ -1,9 +1,10 @@
-// Families whose Laplacian is known: complete, star, path, torus and hypercube (a torus whose sides are all 2).
+// Families whose Laplacian is known: complete, star, path, torus and hypercube (a torus whose sides are all
+// 2).
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <numbers>
 #include <numeric>
 
@@ -80,20 +81,24 @@ class PathRule final : public GraphRule {
     if (self > 0) peers->push_back(self - 1);
     if (self + 1 < peers_) peers->push_back(self + 1);
   }
-  std::size_t out_degree(PeerId self) const override { return (self > 0 ? 1 : 0) + (self + 1 < peers_ ? 1 : 0); }
+  std::size_t out_degree(PeerId self) const override {
+    return (self > 0 ? 1 : 0) + (self + 1 < peers_ ? 1 : 0);
+  }
   std::size_t max_degree() const override { return std::min<std::size_t>(2, peers_ - 1); }
   bool edges_reach_max_degree() const override { return true; }
   bool regular() const override { return peers_ <= 2; }
   std::optional<LaplacianEnds> laplacian() const override {
     if (peers_ < 2) return std::nullopt;
-    return LaplacianEnds{half_sine(1, peers_, std::numbers::pi / 2), half_sine(peers_ - 1, peers_, std::numbers::pi / 2)};
+    return LaplacianEnds{half_sine(1, peers_, std::numbers::pi / 2),
+                         half_sine(peers_ - 1, peers_, std::numbers::pi / 2)};
   }
 
  private:
   std::size_t peers_;
 };
 
-// Peers in row-major order: the last side varies fastest.  A side of 2 is one edge, not two; a side of 1 none.
+// Peers in row-major order: the last side varies fastest.  A side of 2 is one edge, not two; a side of 1
+// none.
 class TorusRule final : public GraphRule {
  public:
   explicit TorusRule(std::vector<std::size_t> shape) : shape_(std::move(shape)) {
@@ -165,9 +170,10 @@ Result<std::unique_ptr<Topology>> make_torus(const FamilyRequest& r) {
     auto rows = static_cast<std::size_t>(std::sqrt(static_cast<double>(r.peers)));
     while (rows > 1 && r.peers % rows != 0) --rows;
     if (rows == 1 && r.peers > 3)
-      return fail(Errc::invalid_argument,
-                  fmt::format("torus: {} peers (a prime) fill no rectangle; use {} or {} peers, or family: ring", r.peers,
-                              r.peers - 1, r.peers + 1));
+      return fail(
+          Errc::invalid_argument,
+          fmt::format("torus: {} peers (a prime) fill no rectangle; use {} or {} peers, or family: ring",
+                      r.peers, r.peers - 1, r.peers + 1));
     shape = {rows, r.peers / std::max<std::size_t>(rows, 1)};
   }
   return weigh("torus", std::make_unique<TorusRule>(std::move(shape)), r.weights);
@@ -184,23 +190,31 @@ Result<std::unique_ptr<Topology>> make_hypercube(const FamilyRequest& r) {
 Result<> needs_power_of_two(std::string_view family, std::size_t peers, std::string_view instead) {
   if (std::has_single_bit(peers)) return {};
   return fail(Errc::invalid_argument,
-              fmt::format("{} needs a power of two and there are {} peers; use {} or {} peers, or family: {}", family,
-                          peers, std::bit_floor(peers), std::bit_ceil(peers), instead));
+              fmt::format("{} needs a power of two and there are {} peers; use {} or {} peers, or family: {}",
+                          family, peers, std::bit_floor(peers), std::bit_ceil(peers), instead));
 }
 
 Family complete_family() {
   return {"complete", "everybody exchanges with everybody; averages in one round", {}, make_complete};
 }
-Family star_family() { return {"star", "peer 0 exchanges with all others; gap 1/n", {}, make_star}; }
-Family path_family() { return {"path", "a ring that is cut open; gap about pi^2 / (3 n^2)", {}, make_path}; }
+Family star_family() {
+  return {"star", "peer 0 exchanges with all others; gap 1/n", {}, make_star};
+}
+Family path_family() {
+  return {"path", "a ring that is cut open; gap about pi^2 / (3 n^2)", {}, make_path};
+}
 Family torus_family() {
-  return {"torus", "a grid that wraps around; degree 4 when two-dimensional",
+  return {"torus",
+          "a grid that wraps around; degree 4 when two-dimensional",
           {{"shape", FamilyOption::Kind::counts, 1, 4294967295.0,
             "sides, for example [4, 8] (default: the rectangle nearest to a square)"}},
           make_torus};
 }
 Family hypercube_family() {
-  return {"hypercube", "peers whose numbers differ in one bit; degree log2 n, gap 2/(log2 n + 1)", {}, make_hypercube};
+  return {"hypercube",
+          "peers whose numbers differ in one bit; degree log2 n, gap 2/(log2 n + 1)",
+          {},
+          make_hypercube};
 }
 
 }  // namespace gossamer

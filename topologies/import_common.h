@@ -20,7 +20,7 @@ Result<std::vector<PeerId>> number_peers(const std::vector<std::string>& ids, st
 
 // Checks the edges and makes the topology once; errors name the place of the edge, given by its offset.
 // Weights are explicit when every edge has one.
-Result<TopologySpec> finish_import(TopologySpec spec, const std::vector<std::size_t>& edge_offsets, std::string_view text,
-                                   const std::string& origin);
+Result<TopologySpec> finish_import(TopologySpec spec, const std::vector<std::size_t>& edge_offsets,
+                                   std::string_view text, const std::string& origin);
 
 }  // namespace gossamer

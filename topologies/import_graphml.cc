@@ -1,7 +1,7 @@
 // GraphML, as networkx, igraph, Gephi and yEd write it: one graph of nodes and edges.
 //
-// pugixml rather than Boost.Graph's reader: it knows the offset of every element, so that errors can name the line,
-// and it expands no entities, so that a hostile file stays as large as it is.
+// pugixml rather than Boost.Graph's reader: it knows the offset of every element, so that errors can name the
+// line, and it expands no entities, so that a hostile file stays as large as it is.
 #include <fmt/format.h>
 #include <pugixml.hpp>
 #include <set>
@@ -17,7 +17,8 @@ Result<TopologySpec> import_graphml(std::string_view text, const std::string& or
     return fail(Errc::invalid_argument, fmt::format("{}: {}", position(origin, text, offset), why));
   };
   pugi::xml_document document;
-  const auto parsed = document.load_buffer(text.data(), text.size(), pugi::parse_default, pugi::encoding_utf8);
+  const auto parsed =
+      document.load_buffer(text.data(), text.size(), pugi::parse_default, pugi::encoding_utf8);
   if (!parsed)
     return wrong(static_cast<std::size_t>(std::max<std::ptrdiff_t>(parsed.offset, 0)),
                  fmt::format("not XML: {}; write it with networkx.write_graphml", parsed.description()));
@@ -35,7 +36,8 @@ Result<TopologySpec> import_graphml(std::string_view text, const std::string& or
   std::string weight_key;
   for (const auto key : root.children("key")) {
     const std::string_view target = key.attribute("for").as_string("all");
-    if (key.attribute("attr.name").as_string() == std::string_view("weight") && (target == "edge" || target == "all"))
+    if (key.attribute("attr.name").as_string() == std::string_view("weight") &&
+        (target == "edge" || target == "all"))
       weight_key = key.attribute("id").as_string();
   }
   const std::string_view direction = graph.attribute("edgedefault").as_string("undirected");
@@ -62,7 +64,8 @@ Result<TopologySpec> import_graphml(std::string_view text, const std::string& or
   std::vector<std::size_t> offsets;
   for (const auto edge : graph.children("edge")) {
     if (const auto own = edge.attribute("directed"); own && own.as_bool() != spec.schedule[0].directed)
-      return wrong(offset(edge), "directed and undirected edges are mixed; write an undirected one as two directed ones");
+      return wrong(offset(edge),
+                   "directed and undirected edges are mixed; write an undirected one as two directed ones");
     PeerId ends[2];
     for (const int side : {0, 1}) {
       const char* name = side == 0 ? "source" : "target";
@@ -70,7 +73,8 @@ Result<TopologySpec> import_graphml(std::string_view text, const std::string& or
       if (!end) return wrong(offset(edge), fmt::format("an <edge> needs a {}", name));
       const auto found = peer.find(end.as_string());
       if (found == peer.end())
-        return wrong(offset(edge), fmt::format("no <node> has the id {}; add it or correct the edge", end.as_string()));
+        return wrong(offset(edge),
+                     fmt::format("no <node> has the id {}; add it or correct the edge", end.as_string()));
       ends[side] = found->second;
     }
     EdgeSpec entry{ends[0], ends[1], std::nullopt};
@@ -80,7 +84,8 @@ Result<TopologySpec> import_graphml(std::string_view text, const std::string& or
       const char* word = data.child_value();
       entry.weight = std::strtod(word, &rest);
       while (*rest == ' ' || *rest == '\n' || *rest == '\t' || *rest == '\r') ++rest;
-      if (rest == word || *rest != '\0') return wrong(offset(data), fmt::format("the weight \"{}\" is not a number", word));
+      if (rest == word || *rest != '\0')
+        return wrong(offset(data), fmt::format("the weight \"{}\" is not a number", word));
     }
     spec.schedule[0].edges.push_back(entry);
     offsets.push_back(offset(edge));

@@ -1,6 +1,7 @@
 // networkx node-link JSON.
 //
-//   {"directed": false, "multigraph": false, "nodes": [{"id": 0}, ...], "links": [{"source": 0, "target": 1}, ...]}
+//   {"directed": false, "multigraph": false, "nodes": [{"id": 0}, ...], "links": [{"source": 0, "target": 1},
+//   ...]}
 //
 // networkx before 3.4 writes "links", later versions "edges".  "weight" of an edge is its mixing weight.
 #include <fmt/format.h>
@@ -58,30 +59,35 @@ Result<Located> parse(std::string_view text, const std::string& origin) {
   std::string key;
   bool too_deep = false;
   try {
-    out.json = Json::parse(
-        Counted(text.data(), &reached), Counted(text.data() + text.size(), nullptr),
-        [&](int depth, Json::parse_event_t event, Json& parsed) {
-          too_deep |= depth > kDeepest;
-          if (event == Json::parse_event_t::key && depth == 1) key = parsed.get<std::string>();
-          if (event == Json::parse_event_t::object_start && depth == 2)
-            out.entries[key].push_back(static_cast<std::size_t>(reached - text.data()) - 1);
-          return !too_deep;
-        });
+    out.json =
+        Json::parse(Counted(text.data(), &reached), Counted(text.data() + text.size(), nullptr),
+                    [&](int depth, Json::parse_event_t event, Json& parsed) {
+                      too_deep |= depth > kDeepest;
+                      if (event == Json::parse_event_t::key && depth == 1) key = parsed.get<std::string>();
+                      if (event == Json::parse_event_t::object_start && depth == 2)
+                        out.entries[key].push_back(static_cast<std::size_t>(reached - text.data()) - 1);
+                      return !too_deep;
+                    });
   } catch (const Json::exception& error) {
     const auto offset = static_cast<std::size_t>(reached - text.data());
     std::string cause = error.what();
     if (const auto from = cause.find("column"); from != std::string::npos)
-      if (const auto colon = cause.find(": ", from); colon != std::string::npos) cause = cause.substr(colon + 2);
-    return fail(Errc::invalid_argument, fmt::format("{}: not JSON: {}; write it with networkx.node_link_data and json.dump",
-                                                    position(origin, text, offset > 0 ? offset - 1 : 0), cause));
+      if (const auto colon = cause.find(": ", from); colon != std::string::npos)
+        cause = cause.substr(colon + 2);
+    return fail(Errc::invalid_argument,
+                fmt::format("{}: not JSON: {}; write it with networkx.node_link_data and json.dump",
+                            position(origin, text, offset > 0 ? offset - 1 : 0), cause));
   }
   if (too_deep)
-    return fail(Errc::invalid_argument, fmt::format("{}: nested more than {} deep, which no graph needs", origin, kDeepest));
+    return fail(Errc::invalid_argument,
+                fmt::format("{}: nested more than {} deep, which no graph needs", origin, kDeepest));
   return out;
 }
 
 // Ids of networkx may be numbers, strings or (as lists) tuples.
-std::string id_text(const Json& id) { return id.is_string() ? id.get<std::string>() : id.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string id_text(const Json& id) {
+  return id.is_string() ? id.get<std::string>() : id.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace
 
@@ -91,15 +97,19 @@ Result<TopologySpec> import_node_link(std::string_view text, const std::string& 
   const auto wrong = [&](const std::string& why) {
     return fail(Errc::invalid_argument, fmt::format("{}: {}", origin, why));
   };
-  if (!json.is_object()) return wrong("the top is not an object; node-link JSON is {\"nodes\": [...], \"links\": [...]}");
+  if (!json.is_object())
+    return wrong("the top is not an object; node-link JSON is {\"nodes\": [...], \"links\": [...]}");
   const bool has_links = json.contains("links"), has_edges = json.contains("edges");
-  if (!json.contains("nodes") || !json["nodes"].is_array()) return wrong("\"nodes\" is missing or no list; node-link JSON has one");
+  if (!json.contains("nodes") || !json["nodes"].is_array())
+    return wrong("\"nodes\" is missing or no list; node-link JSON has one");
   if (has_links == has_edges)
-    return wrong(has_links ? "both \"links\" and \"edges\" are there; keep one" : "neither \"links\" nor \"edges\" is there; add one");
+    return wrong(has_links ? "both \"links\" and \"edges\" are there; keep one"
+                           : "neither \"links\" nor \"edges\" is there; add one");
   const std::string list = has_links ? "links" : "edges";
   if (!json[list].is_array()) return wrong(fmt::format("\"{}\" is no list", list));
   for (const auto* key : {"directed", "multigraph"})
-    if (json.contains(key) && !json[key].is_boolean()) return wrong(fmt::format("\"{}\" is neither true nor false", key));
+    if (json.contains(key) && !json[key].is_boolean())
+      return wrong(fmt::format("\"{}\" is neither true nor false", key));
   if (json.value("multigraph", false) && json[list].size() > 0)
     for (const auto& edge : json[list])
       if (edge.is_object() && edge.contains("key") && edge["key"] != 0)
@@ -138,7 +148,8 @@ Result<TopologySpec> import_node_link(std::string_view text, const std::string& 
       const std::string id = id_text(edge[side == 0 ? "source" : "target"]);
       const auto found = peer.find(id);
       if (found == peer.end())
-        return wrong_at(list, i, fmt::format("no node has the id {}; add it to \"nodes\" or correct the edge", id));
+        return wrong_at(list, i,
+                        fmt::format("no node has the id {}; add it to \"nodes\" or correct the edge", id));
       ends[side] = found->second;
     }
     EdgeSpec entry{ends[0], ends[1], std::nullopt};
@@ -149,7 +160,8 @@ Result<TopologySpec> import_node_link(std::string_view text, const std::string& 
     spec.schedule[0].edges.push_back(entry);
     offsets.push_back(at(list, i));
   }
-  if (json.contains("graph") && json["graph"].is_object() && json["graph"].contains("name") && json["graph"]["name"].is_string())
+  if (json.contains("graph") && json["graph"].is_object() && json["graph"].contains("name") &&
+      json["graph"]["name"].is_string())
     spec.name = json["graph"]["name"].get<std::string>();
   return finish_import(std::move(spec), offsets, text, origin);
 }

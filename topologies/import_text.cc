@@ -1,7 +1,7 @@
 // The .edges importer and what all importers share.
+#include <fmt/format.h>
 #include <algorithm>
 #include <charconv>
-#include <fmt/format.h>
 #include <unordered_map>
 
 #include "topologies/explicit_graph.h"
@@ -19,7 +19,8 @@ std::string position(const std::string& origin, std::string_view text, std::size
   return fmt::format("{}:{}:{}", origin, line, column);
 }
 
-Result<std::vector<PeerId>> number_peers(const std::vector<std::string>& ids, std::vector<PeerSpec>* members) {
+Result<std::vector<PeerId>> number_peers(const std::vector<std::string>& ids,
+                                         std::vector<PeerSpec>* members) {
   std::vector<PeerId> numbers(ids.size());
   std::vector<char> seen(ids.size(), 0);
   bool numbered = true;
@@ -33,38 +34,44 @@ Result<std::vector<PeerId>> number_peers(const std::vector<std::string>& ids, st
   std::unordered_map<std::string_view, std::size_t> first;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (const auto [at, fresh] = first.emplace(ids[i], i); !fresh)
-      return fail(Errc::invalid_argument, fmt::format("node {} occurs twice (entries {} and {}); remove one", ids[i],
-                                                      at->second + 1, i + 1));
+      return fail(Errc::invalid_argument, fmt::format("node {} occurs twice (entries {} and {}); remove one",
+                                                      ids[i], at->second + 1, i + 1));
     numbers[i] = static_cast<PeerId>(i);
     members->push_back({ids[i], "", 0});
   }
   // Names of digits alone would be taken for positions when the topology is written as YAML.
   for (auto& member : *members)
-    if (std::all_of(member.name.begin(), member.name.end(), [](unsigned char c) { return c >= '0' && c <= '9'; }))
+    if (std::all_of(member.name.begin(), member.name.end(),
+                    [](unsigned char c) { return c >= '0' && c <= '9'; }))
       member.name = "node-" + member.name;
   return numbers;
 }
 
-Result<TopologySpec> finish_import(TopologySpec spec, const std::vector<std::size_t>& edge_offsets, std::string_view text,
-                                   const std::string& origin) {
-  if (spec.peers == 0) return fail(Errc::invalid_argument, fmt::format("{}: the graph has no nodes; add some", origin));
+Result<TopologySpec> finish_import(TopologySpec spec, const std::vector<std::size_t>& edge_offsets,
+                                   std::string_view text, const std::string& origin) {
+  if (spec.peers == 0)
+    return fail(Errc::invalid_argument, fmt::format("{}: the graph has no nodes; add some", origin));
   const auto& edges = spec.schedule[0].edges;
-  const auto weighted = std::count_if(edges.begin(), edges.end(), [](const EdgeSpec& e) { return e.weight.has_value(); });
+  const auto weighted =
+      std::count_if(edges.begin(), edges.end(), [](const EdgeSpec& e) { return e.weight.has_value(); });
   if (weighted > 0 && static_cast<std::size_t>(weighted) == edges.size()) spec.weights = WeightRule::given;
   if (const auto problem = check_edges(spec.schedule[0], spec.peers, spec.weights))
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: {}", position(origin, text, edge_offsets[problem->index]), problem->message));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("{}: {}", position(origin, text, edge_offsets[problem->index]), problem->message));
   if (const auto made = make_topology(spec); !made)
-    return fail(made.error().code,
-                fmt::format("{}: {}{}", origin, made.error().message,
-                            weighted > 0 ? " (the edges' weights are taken as mixing weights; drop them for Metropolis "
-                                           "weights)"
-                                         : ""));
+    return fail(
+        made.error().code,
+        fmt::format("{}: {}{}", origin, made.error().message,
+                    weighted > 0
+                        ? " (the edges' weights are taken as mixing weights; drop them for Metropolis "
+                          "weights)"
+                        : ""));
   return spec;
 }
 
-// First line the number of peers (optional), then "u v" or "u v weight" per line.  DecentralizePy writes each edge in
-// both directions, so the reverse of an edge is the same edge.  "#" begins a comment.
+// First line the number of peers (optional), then "u v" or "u v weight" per line.  DecentralizePy writes each
+// edge in both directions, so the reverse of an edge is the same edge.  "#" begins a comment.
 Result<TopologySpec> import_edge_list(std::string_view text, const std::string& origin) {
   TopologySpec spec;
   spec.schedule.resize(1);
@@ -95,7 +102,8 @@ Result<TopologySpec> import_edge_list(std::string_view text, const std::string& 
     const bool header = !any && words.size() == 1;
     any = true;
     if (!header && words.size() != 2 && words.size() != 3)
-      return wrong(words[0].second, "a line is \"u v\" or \"u v weight\" (and the first may be the number of peers)");
+      return wrong(words[0].second,
+                   "a line is \"u v\" or \"u v weight\" (and the first may be the number of peers)");
     PeerId ends[2] = {0, 0};
     for (std::size_t i = 0; i < (header ? 1u : 2u); ++i) {
       const auto [word, offset] = words[i];
@@ -114,14 +122,18 @@ Result<TopologySpec> import_edge_list(std::string_view text, const std::string& 
       const auto [word, offset] = words[2];
       const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), weight);
       if (error != std::errc{} || stop != word.data() + word.size())
-        return wrong(offset, fmt::format("{} is not a weight; write a number such as 0.25, or leave it out", word));
+        return wrong(offset,
+                     fmt::format("{} is not a weight; write a number such as 0.25, or leave it out", word));
       edge.weight = weight;
     }
-    const auto forward = std::uint64_t{edge.from} << 32 | edge.to, backward = std::uint64_t{edge.to} << 32 | edge.from;
-    if (const auto reverse = seen.find(backward); reverse != seen.end() && forward != backward && !seen.contains(forward)) {
+    const auto forward = std::uint64_t{edge.from} << 32 | edge.to,
+               backward = std::uint64_t{edge.to} << 32 | edge.from;
+    if (const auto reverse = seen.find(backward);
+        reverse != seen.end() && forward != backward && !seen.contains(forward)) {
       if (edges[reverse->second].weight != edge.weight)
-        return wrong(words[0].second, fmt::format("edge {} has another weight in the other direction; make them equal",
-                                                  describe(edge)));
+        return wrong(words[0].second,
+                     fmt::format("edge {} has another weight in the other direction; make them equal",
+                                 describe(edge)));
       seen.emplace(forward, reverse->second);
       continue;
     }

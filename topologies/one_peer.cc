@@ -1,7 +1,7 @@
 // Schedules in which every peer talks to one other per round: one-peer exponential and one-peer hypercube.
 //
-// Ying et al., "Exponential Graph is Provably Efficient for Decentralized Deep Training" (NeurIPS 2021): log2 n
-// rounds of either average exactly when n is a power of two, from any round on.
+// Ying et al., "Exponential Graph is Provably Efficient for Decentralized Deep Training" (NeurIPS 2021): log2
+// n rounds of either average exactly when n is a power of two, from any round on.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -15,7 +15,9 @@
 namespace gossamer {
 namespace {
 
-std::size_t ceil_log2(std::size_t n) { return n <= 1 ? 0 : static_cast<std::size_t>(std::bit_width(n - 1)); }
+std::size_t ceil_log2(std::size_t n) {
+  return n <= 1 ? 0 : static_cast<std::size_t>(std::bit_width(n - 1));
+}
 
 class OnePeerExponential final : public Topology {
  public:
@@ -51,7 +53,8 @@ class OnePeerExponential final : public Topology {
     for (std::size_t k = 1; k <= peers_ / 2; ++k) {
       double product = 1;
       for (std::size_t l = 0; l < hops_; ++l)
-        product *= std::abs(std::cos(std::numbers::pi * static_cast<double>((k << l) % peers_) / static_cast<double>(peers_)));
+        product *= std::abs(std::cos(std::numbers::pi * static_cast<double>((k << l) % peers_) /
+                                     static_cast<double>(peers_)));
       most = std::max(most, product);
     }
     facts.beta = facts.second_modulus = most;
@@ -95,7 +98,8 @@ class OnePeerHypercube final : public Topology {
 };
 
 Result<std::unique_ptr<Topology>> make_exponential(const FamilyRequest& r) {
-  GOSSAMER_TRY(needs_own_weights("one-peer-exponential", r.weights == WeightRule::uniform ? WeightRule::standard : r.weights,
+  GOSSAMER_TRY(needs_own_weights("one-peer-exponential",
+                                 r.weights == WeightRule::uniform ? WeightRule::standard : r.weights,
                                  "one half for itself, one half for what comes"));
   return std::make_unique<OnePeerExponential>(r.peers);
 }
@@ -114,12 +118,16 @@ Result<std::unique_ptr<Topology>> make_hypercube(const FamilyRequest& r) {
 
 Family one_peer_exponential_family() {
   return {"one-peer-exponential",
-          "round t: peer i sends to i + 2^(t mod L); directed; exact after log2 n rounds when n is a power of two", {},
+          "round t: peer i sends to i + 2^(t mod L); directed; exact after log2 n rounds when n is a power "
+          "of two",
+          {},
           make_exponential};
 }
 
 Family one_peer_hypercube_family() {
-  return {"one-peer-hypercube", "round t: pairs differ in bit t mod log2 n; symmetric, exact after log2 n rounds", {},
+  return {"one-peer-hypercube",
+          "round t: pairs differ in bit t mod log2 n; symmetric, exact after log2 n rounds",
+          {},
           make_hypercube};
 }
 

@@ -1,11 +1,11 @@
 // Random families: d-regular, Erdos-Renyi, small world.
 //
-// A graph is a pure function of (seed, place in the schedule, peers, options).  A draw that is not connected is
-// thrown away and the next one taken (attempt 0, 1, 2, ... of the same seed), kAttempts times; then the family is
-// refused, since peers that never meet cannot agree.
+// A graph is a pure function of (seed, place in the schedule, peers, options).  A draw that is not connected
+// is thrown away and the next one taken (attempt 0, 1, 2, ... of the same seed), kAttempts times; then the
+// family is refused, since peers that never meet cannot agree.
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 #include <unordered_set>
 
 #include "base/random.h"
@@ -19,7 +19,9 @@ constexpr std::uint64_t kAttempts = 64;
 
 using Pairs = std::vector<std::pair<PeerId, PeerId>>;
 
-std::uint64_t key(PeerId a, PeerId b) { return std::uint64_t{std::min(a, b)} << 32 | std::max(a, b); }
+std::uint64_t key(PeerId a, PeerId b) {
+  return std::uint64_t{std::min(a, b)} << 32 | std::max(a, b);
+}
 
 // Draws until connected.  `draw` may give up on one attempt by returning no edges.
 template <class Draw>
@@ -34,11 +36,12 @@ Result<std::unique_ptr<Topology>> first_connected(const char* family, const Fami
     if (graph->connected()) return weigh(family, std::move(graph), r.weights);
   }
   return fail(Errc::invalid_argument,
-              fmt::format("{}: none of {} draws from seed {} is connected with {} peers; {}", family, kAttempts, r.seed,
-                          r.peers, remedy));
+              fmt::format("{}: none of {} draws from seed {} is connected with {} peers; {}", family,
+                          kAttempts, r.seed, r.peers, remedy));
 }
 
-// Pairs stubs at random, then repairs self loops and repeated edges by swapping ends with edges drawn at random.
+// Pairs stubs at random, then repairs self loops and repeated edges by swapping ends with edges drawn at
+// random.
 Pairs regular_graph(std::size_t n, std::size_t degree, Random& random) {
   std::vector<PeerId> stubs;
   stubs.reserve(n * degree);
@@ -60,7 +63,8 @@ Pairs regular_graph(std::size_t n, std::size_t degree, Random& random) {
     if (other == e || !good[other]) continue;
     // (a,b) bad and (c,d) good become (a,d) and (c,b), if both are new.
     const PeerId a = first(e), b = second(e), c = first(other), d = second(other);
-    if (a == d || c == b || key(a, d) == key(c, b) || seen.contains(key(a, d)) || seen.contains(key(c, b))) continue;
+    if (a == d || c == b || key(a, d) == key(c, b) || seen.contains(key(a, d)) || seen.contains(key(c, b)))
+      continue;
     seen.erase(key(c, d));
     seen.insert(key(a, d));
     seen.insert(key(c, b));
@@ -88,12 +92,14 @@ Pairs complement(std::size_t n, const Pairs& edges) {
 Result<std::unique_ptr<Topology>> make_regular(const FamilyRequest& r) {
   const auto degree = static_cast<std::size_t>(r.number("degree", r.peers % 2 == 0 ? 3 : 4));
   if (r.peers > 1 && degree >= r.peers)
-    return fail(Errc::invalid_argument, fmt::format("random-regular: degree {} is too large for {} peers; at most {}",
-                                                    degree, r.peers, r.peers - 1));
-  if (r.peers * degree % 2 != 0 && r.peers > 1)
     return fail(Errc::invalid_argument,
-                fmt::format("random-regular: {} peers of degree {} would need half an edge; make one of them even",
-                            r.peers, degree));
+                fmt::format("random-regular: degree {} is too large for {} peers; at most {}", degree,
+                            r.peers, r.peers - 1));
+  if (r.peers * degree % 2 != 0 && r.peers > 1)
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("random-regular: {} peers of degree {} would need half an edge; make one of them even",
+                    r.peers, degree));
   // Dense graphs are drawn as what is missing from the complete one, where repairs always find room.
   const std::size_t missing = r.peers - 1 - std::min(degree, r.peers - 1);
   return first_connected(
@@ -137,15 +143,18 @@ Result<std::unique_ptr<Topology>> make_erdos_renyi(const FamilyRequest& r) {
       fmt::format("raise probability (connected from about ln n / n = {:.3g} on)", threshold));
 }
 
-// Watts and Strogatz 1998: a ring where everybody knows the k nearest; each edge's far end moves with probability p.
+// Watts and Strogatz 1998: a ring where everybody knows the k nearest; each edge's far end moves with
+// probability p.
 Result<std::unique_ptr<Topology>> make_small_world(const FamilyRequest& r) {
   const auto k = static_cast<std::size_t>(r.number("nearest", r.peers > 4 ? 4 : 2));
   const double p = r.number("rewire", 0.3);
   if (k % 2 != 0)
-    return fail(Errc::invalid_argument, fmt::format("small-world: nearest must be even (as many on each side), not {}", k));
+    return fail(Errc::invalid_argument,
+                fmt::format("small-world: nearest must be even (as many on each side), not {}", k));
   if (k >= r.peers && r.peers > 2)
-    return fail(Errc::invalid_argument, fmt::format("small-world: nearest = {} is too large for {} peers; at most {}", k,
-                                                    r.peers, (r.peers - 1) / 2 * 2));
+    return fail(Errc::invalid_argument,
+                fmt::format("small-world: nearest = {} is too large for {} peers; at most {}", k, r.peers,
+                            (r.peers - 1) / 2 * 2));
   return first_connected(
       "small-world", r,
       [&](Random& random) {
@@ -180,7 +189,8 @@ class TreeRule final : public GraphRule {
   void senders(PeerId self, std::vector<PeerId>* peers) const override {
     peers->clear();
     if (self > 0) peers->push_back((self - 1) / 2);
-    for (std::size_t child = 2 * std::size_t{self} + 1; child <= 2 * std::size_t{self} + 2 && child < peers_; ++child)
+    for (std::size_t child = 2 * std::size_t{self} + 1; child <= 2 * std::size_t{self} + 2 && child < peers_;
+         ++child)
       peers->push_back(static_cast<PeerId>(child));
   }
   std::size_t out_degree(PeerId self) const override {
@@ -206,22 +216,30 @@ constexpr auto kReal = FamilyOption::Kind::real;
 }  // namespace
 
 Family random_regular_family() {
-  return {"random-regular", "a random graph in which everybody has the same degree; an expander",
-          {{"degree", kCount, 1, 1e6, "neighbours of every peer (default: 3, or 4 for an odd number of peers)"}},
-          make_regular};
+  return {
+      "random-regular",
+      "a random graph in which everybody has the same degree; an expander",
+      {{"degree", kCount, 1, 1e6, "neighbours of every peer (default: 3, or 4 for an odd number of peers)"}},
+      make_regular};
 }
 Family erdos_renyi_family() {
-  return {"erdos-renyi", "every pair is an edge with the same probability",
-          {{"probability", kReal, 0, 1, "of an edge (default: 2 ln n / n)"}}, make_erdos_renyi};
+  return {"erdos-renyi",
+          "every pair is an edge with the same probability",
+          {{"probability", kReal, 0, 1, "of an edge (default: 2 ln n / n)"}},
+          make_erdos_renyi};
 }
 Family small_world_family() {
-  return {"small-world", "a ring of near neighbours with some edges rewired at random",
+  return {"small-world",
+          "a ring of near neighbours with some edges rewired at random",
           {{"nearest", kCount, 2, 1e6, "ring neighbours before rewiring, even (default: 4)"},
            {"rewire", kReal, 0, 1, "probability that an edge moves (default: 0.3)"}},
           make_small_world};
 }
 Family binary_tree_family() {
-  return {"binary-tree", "peer i exchanges with its parent (i-1)/2 and its children; for relay-sgd", {}, make_tree};
+  return {"binary-tree",
+          "peer i exchanges with its parent (i-1)/2 and its children; for relay-sgd",
+          {},
+          make_tree};
 }
 
 }  // namespace gossamer

@@ -1,11 +1,11 @@
 #include "topologies/spectrum.h"
 
+#include <fmt/format.h>
 #include <Eigen/Dense>
 #include <Eigen/SparseCholesky>
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <fmt/format.h>
 #include <optional>
 
 #include "base/random.h"
@@ -21,8 +21,12 @@ constexpr std::size_t kLanczosSteps = 240;
 constexpr double kEnough = 0.02;  // residual over gap; the error of the value is of the order of its square
 constexpr std::size_t kFillPerRow = 60;  // a factor with more entries per row than this is not built
 
-Eigen::Map<const Vector> view(std::span<const double> x) { return {x.data(), static_cast<Eigen::Index>(x.size())}; }
-Eigen::Map<Vector> view(std::span<double> x) { return {x.data(), static_cast<Eigen::Index>(x.size())}; }
+Eigen::Map<const Vector> view(std::span<const double> x) {
+  return {x.data(), static_cast<Eigen::Index>(x.size())};
+}
+Eigen::Map<Vector> view(std::span<double> x) {
+  return {x.data(), static_cast<Eigen::Index>(x.size())};
+}
 
 // Gives access to the number of entries that the factor will have before it is computed.
 class Cholesky : public Eigen::SimplicialLDLT<Sparse> {
@@ -30,8 +34,8 @@ class Cholesky : public Eigen::SimplicialLDLT<Sparse> {
   Eigen::Index fill() const { return m_matrix.nonZeros(); }
 };
 
-// The eigenvalue nearest below `known`: Lanczos on the inverse of (shift - A), the known vector projected out.
-// Empty when the factor would be too large.
+// The eigenvalue nearest below `known`: Lanczos on the inverse of (shift - A), the known vector projected
+// out. Empty when the factor would be too large.
 std::optional<RitzValues> nearest_below(const Sparse& a, double shift, const Vector& v) {
   const auto n = a.rows();
   Sparse shifted = -a;
@@ -57,8 +61,8 @@ std::optional<RitzValues> nearest_below(const Sparse& a, double shift, const Vec
 
 RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max,
                    const std::function<bool(const RitzValues&)>& enough) {
-  // Three-term recurrence without reorthogonalization: copies of converged values appear and do no harm at the ends
-  // of the spectrum, and the residual estimate stays right (Paige 1980).
+  // Three-term recurrence without reorthogonalization: copies of converged values appear and do no harm at
+  // the ends of the spectrum, and the residual estimate stays right (Paige 1980).
   Vector q = Vector::Zero(static_cast<Eigen::Index>(n)), before = q, next = q;
   Random random(0x6c616e63, Purpose::topology);
   for (auto& x : q) x = random.uniform() - 0.5;
@@ -79,7 +83,8 @@ RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max,
       const auto size = static_cast<Eigen::Index>(step);
       Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> small;
       const Vector d = Eigen::Map<const Vector>(diagonal.data(), size);
-      const Vector e = step > 1 ? Vector(Eigen::Map<const Vector>(off.data(), size - 1)) : Vector(Vector::Zero(0));
+      const Vector e =
+          step > 1 ? Vector(Eigen::Map<const Vector>(off.data(), size - 1)) : Vector(Vector::Zero(0));
       small.computeFromTridiagonal(d, e);
       ritz.steps = step;
       ritz.smallest = small.eigenvalues()(0);
@@ -137,7 +142,8 @@ Result<ExtremeValues> extreme_values(std::size_t n, const std::vector<SparseEntr
         },
         kLanczosSteps,
         [&](const RitzValues& r) {
-          return r.largest_residual <= kEnough / 4 * (known - r.largest) && r.smallest_residual <= 1e-3 * std::max(std::abs(known), std::abs(r.smallest));
+          return r.largest_residual <= kEnough / 4 * (known - r.largest) &&
+                 r.smallest_residual <= 1e-3 * std::max(std::abs(known), std::abs(r.smallest));
         });
     values.largest = ritz.largest;
     values.smallest = ritz.smallest;
@@ -146,7 +152,8 @@ Result<ExtremeValues> extreme_values(std::size_t n, const std::vector<SparseEntr
     values.method = fmt::format("Lanczos, {} steps", ritz.steps);
     const double gap = known - ritz.largest;
     if (ritz.largest_residual <= kEnough * gap) return values;
-    // The shift lies above the known value, so that the matrix stays definite, nearer than any gap to be found.
+    // The shift lies above the known value, so that the matrix stays definite, nearer than any gap to be
+    // found.
     const double shift = known + 1e-9 * std::max(1.0, std::abs(known));
     const auto inverse = nearest_below(a, shift, v);
     if (!inverse) {
@@ -166,8 +173,8 @@ Result<ExtremeValues> extreme_values(std::size_t n, const std::vector<SparseEntr
 namespace {
 Eigen::MatrixXd dense(std::size_t n, const std::vector<double>& row_major) {
   const auto size = static_cast<Eigen::Index>(n);
-  return Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(row_major.data(),
-                                                                                                   size, size);
+  return Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
+      row_major.data(), size, size);
 }
 }  // namespace
 
@@ -187,7 +194,8 @@ double second_modulus_dense(std::size_t n, const std::vector<double>& row_major)
 
 double beta_dense(std::size_t n, const std::vector<double>& row_major) {
   const auto size = static_cast<Eigen::Index>(n);
-  const Eigen::MatrixXd b = dense(n, row_major) - Eigen::MatrixXd::Constant(size, size, 1.0 / static_cast<double>(n));
+  const Eigen::MatrixXd b =
+      dense(n, row_major) - Eigen::MatrixXd::Constant(size, size, 1.0 / static_cast<double>(n));
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(b.transpose() * b, Eigen::EigenvaluesOnly);
   return std::sqrt(std::max(0.0, solver.eigenvalues()(size - 1)));
 }
@@ -206,10 +214,12 @@ Result<LaplacianEnds> laplacian_ends(const GraphRule& graph) {
   GOSSAMER_TRY_ASSIGN(const auto values, extreme_values(n, entries, 0, ones));
   const double residual = std::max(values.largest_residual, values.smallest_residual);
   if (residual > 1e-3 * std::abs(values.smallest))
-    return fail(Errc::unsupported,
-                fmt::format("the Laplacian eigenvalues that best-constant weights need are known only to {:.1e} ({}); "
-                            "choose metropolis weights",
-                            residual, values.method));
+    return fail(
+        Errc::unsupported,
+        fmt::format(
+            "the Laplacian eigenvalues that best-constant weights need are known only to {:.1e} ({}); "
+            "choose metropolis weights",
+            residual, values.method));
   // Below rounding, the second eigenvalue is that of a disconnected graph.
   const double second = -values.largest;
   return LaplacianEnds{second > 1e-12 ? second : 0, -values.smallest};

@@ -1,9 +1,10 @@
 // Extreme eigenvalues of large sparse matrices, with the residual that says how well they are known.
 //
-// Plain Lanczos finds the second eigenvalue of an expander in tens of steps and that of a large ring never (the
-// gap of a ring of 100,000 is 1.3e-9); a shift next to the first eigenvalue and a sparse Cholesky factor finds the
-// latter at once and would fill the memory on the former.  So: dense where small, Lanczos where that converges,
-// shift-invert where the factor stays sparse, and the best Lanczos value with its residual where neither does.
+// Plain Lanczos finds the second eigenvalue of an expander in tens of steps and that of a large ring never
+// (the gap of a ring of 100,000 is 1.3e-9); a shift next to the first eigenvalue and a sparse Cholesky factor
+// finds the latter at once and would fill the memory on the former.  So: dense where small, Lanczos where
+// that converges, shift-invert where the factor stays sparse, and the best Lanczos value with its residual
+// where neither does.
 #pragma once
 
 #include <cstddef>
@@ -25,15 +26,15 @@ struct SparseEntry {
 };
 
 struct ExtremeValues {
-  double largest = 0;   // apart from the known one
+  double largest = 0;  // apart from the known one
   double smallest = 0;
   double largest_residual = 0;  // ||A x - lambda x||: an eigenvalue lies that near
   double smallest_residual = 0;
   std::string method;
 };
 
-// Eigenvalues of the symmetric matrix `entries` (n x n, both triangles), apart from one with the value `known` and
-// the unit eigenvector `vector`.  REQUIRES: n >= 2; known is the largest eigenvalue.
+// Eigenvalues of the symmetric matrix `entries` (n x n, both triangles), apart from one with the value
+// `known` and the unit eigenvector `vector`.  REQUIRES: n >= 2; known is the largest eigenvalue.
 Result<ExtremeValues> extreme_values(std::size_t n, const std::vector<SparseEntry>& entries, double known,
                                      std::span<const double> vector);
 
@@ -46,8 +47,8 @@ struct RitzValues {
   double smallest_residual = 0;
   std::size_t steps = 0;
 };
-// Ends after `steps_max` steps, or as soon as `enough` says so (it is asked every 20 steps; by default when both
-// residuals are small against the values).
+// Ends after `steps_max` steps, or as soon as `enough` says so (it is asked every 20 steps; by default when
+// both residuals are small against the values).
 RitzValues lanczos(std::size_t n, const Operator& apply, std::size_t steps_max,
                    const std::function<bool(const RitzValues&)>& enough = {});
 

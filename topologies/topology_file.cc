@@ -1,11 +1,11 @@
 #include "topologies/topology_file.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <filesystem>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "base/file.h"
 #include "base/nearest.h"
@@ -17,8 +17,8 @@ namespace gossamer {
 namespace {
 
 constexpr std::uint64_t kMostPeers = std::uint64_t{1} << 31;
-constexpr std::array kWeights = {WeightRule::standard,  WeightRule::metropolis,    WeightRule::uniform,
-                                 WeightRule::max_degree, WeightRule::lazy,          WeightRule::best_constant,
+constexpr std::array kWeights = {WeightRule::standard,   WeightRule::metropolis, WeightRule::uniform,
+                                 WeightRule::max_degree, WeightRule::lazy,       WeightRule::best_constant,
                                  WeightRule::given};
 
 void read_peers(const YamlValue& value, TopologySpec* spec) {
@@ -80,7 +80,8 @@ void read_edges(const YamlValue& list, const TopologySpec& spec, GraphSpec* grap
     graph->edges.push_back(edge);
   }
   if (spec.peers == 0) return;
-  if (const auto problem = check_edges(*graph, spec.peers, spec.weights)) items[problem->index].fail(problem->message);
+  if (const auto problem = check_edges(*graph, spec.peers, spec.weights))
+    items[problem->index].fail(problem->message);
 }
 
 void read_family(const YamlMap& map, GraphSpec* graph) {
@@ -99,11 +100,18 @@ void read_family(const YamlMap& map, GraphSpec* graph) {
     if (!given.present()) continue;
     auto& values = graph->options[std::string(option.key)];
     const NumberRange range{.least = option.least, .most = option.most};
-    const CountRange counts{static_cast<std::uint64_t>(option.least), static_cast<std::uint64_t>(option.most)};
+    const CountRange counts{static_cast<std::uint64_t>(option.least),
+                            static_cast<std::uint64_t>(option.most)};
     switch (option.kind) {
-      case Kind::flag: values = {given.boolean() ? 1.0 : 0.0}; break;
-      case Kind::count: values = {static_cast<double>(given.count(counts))}; break;
-      case Kind::real: values = {given.number(range)}; break;
+      case Kind::flag:
+        values = {given.boolean() ? 1.0 : 0.0};
+        break;
+      case Kind::count:
+        values = {static_cast<double>(given.count(counts))};
+        break;
+      case Kind::real:
+        values = {given.number(range)};
+        break;
       case Kind::counts:
         for (const auto& item : given.items()) values.push_back(static_cast<double>(item.count(counts)));
         break;
@@ -115,8 +123,8 @@ void read_family(const YamlMap& map, GraphSpec* graph) {
                                     [&](const auto& o) { return o.key == option.key; });
       if (own != family->options.end()) continue;
       map.inapplicable(option.key, "family",
-                       fmt::format("{} is an option of {}, and {} has {}; remove it", option.key, other.name, family->name,
-                                   family->options.empty() ? "none" : "others"));
+                       fmt::format("{} is an option of {}, and {} has {}; remove it", option.key, other.name,
+                                   family->name, family->options.empty() ? "none" : "others"));
     }
 }
 
@@ -178,7 +186,8 @@ void write_graph(const GraphSpec& graph, const std::string& indent, std::string*
   if (graph.edges.empty()) key("edges: []");
   if (!graph.edges.empty()) key("edges:");
   for (const auto& e : graph.edges)
-    *text += fmt::format("{}  - [{}, {}{}]\n", indent, e.from, e.to, e.weight ? ", " + yaml_number(*e.weight) : "");
+    *text += fmt::format("{}  - [{}, {}{}]\n", indent, e.from, e.to,
+                         e.weight ? ", " + yaml_number(*e.weight) : "");
 }
 
 }  // namespace
@@ -187,7 +196,8 @@ TopologySpec read_topology(const YamlMap& map, const std::string& folder) {
   TopologySpec spec;
   if (map.has("file")) {
     for (const auto* key : {"name", "peers", "graph", "schedule", "family", "edges", "weights", "seed"})
-      map.inapplicable(key, "file", fmt::format("{} belongs into the file that is named; remove one of the two", key));
+      map.inapplicable(key, "file",
+                       fmt::format("{} belongs into the file that is named; remove one of the two", key));
     const YamlValue value = map.find("file");
     auto loaded = load_topology((std::filesystem::path(folder) / value.text()).string());
     if (loaded) return *std::move(loaded);
@@ -200,7 +210,8 @@ TopologySpec read_topology(const YamlMap& map, const std::string& folder) {
   if (const YamlValue weights = map.find("weights"); weights.present()) {
     std::vector<std::string_view> words;
     for (const auto rule : kWeights) words.push_back(name(rule));
-    if (const std::size_t index = weights.choice(words); index < kWeights.size()) spec.weights = kWeights[index];
+    if (const std::size_t index = weights.choice(words); index < kWeights.size())
+      spec.weights = kWeights[index];
   }
   const int forms = map.has("graph") + map.has("schedule") + (map.has("family") || map.has("edges"));
   if (forms != 1) {
@@ -210,17 +221,19 @@ TopologySpec read_topology(const YamlMap& map, const std::string& folder) {
   }
   if (map.has("schedule")) {
     for (const auto& item : map.maps("schedule")) spec.schedule.push_back(read_graph(item, spec, true));
-    if (spec.schedule.empty()) map.find("schedule").fail("a schedule is a list of graphs; it must not be empty");
+    if (spec.schedule.empty())
+      map.find("schedule").fail("a schedule is a list of graphs; it must not be empty");
   } else {
     spec.schedule.push_back(read_graph(map.has("graph") ? map.map("graph") : map, spec, false));
   }
-  // What only the whole can tell: shapes, stochastic weights, connectivity of random families.  (An error that was
-  // recorded before stays the first.)
+  // What only the whole can tell: shapes, stochastic weights, connectivity of random families.  (An error
+  // that was recorded before stays the first.)
   if (const auto made = make_topology(spec); !made) map.fail(made.error().message);
   return spec;
 }
 
-Result<TopologySpec> parse_topology_yaml(std::string_view text, const std::string& origin, const std::string& folder) {
+Result<TopologySpec> parse_topology_yaml(std::string_view text, const std::string& origin,
+                                         const std::string& folder) {
   GOSSAMER_TRY_ASSIGN(const YamlDocument document, YamlDocument::parse(text, origin));
   const YamlMap map = document.root();
   TopologySpec spec = read_topology(map, folder);
@@ -230,7 +243,8 @@ Result<TopologySpec> parse_topology_yaml(std::string_view text, const std::strin
 
 Result<TopologySpec> load_topology(const std::string& path) {
   std::string extension = std::filesystem::path(path).extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   if (extension == ".yaml" || extension == ".yml") return load_yaml(path);
   using Import = Result<TopologySpec> (*)(std::string_view, const std::string&);
   const Import import = extension == ".json"      ? import_node_link
@@ -238,10 +252,11 @@ Result<TopologySpec> load_topology(const std::string& path) {
                         : extension == ".edges"   ? import_edge_list
                                                   : nullptr;
   if (import == nullptr)
-    return fail(Errc::invalid_argument,
-                fmt::format("{}: the extension {} says no format; a topology is a .yaml, .json (networkx node-link), "
-                            ".graphml or .edges file",
-                            path, extension.empty() ? "(none)" : extension));
+    return fail(
+        Errc::invalid_argument,
+        fmt::format("{}: the extension {} says no format; a topology is a .yaml, .json (networkx node-link), "
+                    ".graphml or .edges file",
+                    path, extension.empty() ? "(none)" : extension));
   GOSSAMER_TRY_ASSIGN(const std::string text, read_file(path));
   return import(text, path);
 }

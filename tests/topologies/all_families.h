@@ -43,18 +43,22 @@ inline std::vector<Sample> all_families(std::size_t n, bool with_weights = true)
   if (n > 4) add("circulant", {{"hops", {1, static_cast<double>(n / 2)}}});
   if (std::has_single_bit(n)) add("hypercube"), add("one-peer-hypercube");
   if (n >= 6) add("random-regular"), add("random-regular", {{"degree", {4}}});
-  if (n >= 8) add("erdos-renyi", {{"probability", {std::min(1.0, 24.0 / static_cast<double>(n))}}}), add("small-world");
+  if (n >= 8)
+    add("erdos-renyi", {{"probability", {std::min(1.0, 24.0 / static_cast<double>(n))}}}), add("small-world");
   if (!with_weights) return samples;
   const std::size_t plain = samples.size();
   for (std::size_t i = 0; i < plain; ++i) {
     const auto& family = samples[i].spec.schedule[0].family;
     if (family.starts_with("one-peer") || family == "base") continue;
-    for (const auto rule : {WeightRule::lazy, WeightRule::uniform, WeightRule::max_degree, WeightRule::best_constant}) {
+    for (const auto rule :
+         {WeightRule::lazy, WeightRule::uniform, WeightRule::max_degree, WeightRule::best_constant}) {
       auto sample = samples[i];
       sample.spec.weights = rule;
       sample.what += " " + std::string(name(rule));
       // The other rules need edges without direction.
-      if ((rule == WeightRule::max_degree || rule == WeightRule::best_constant) && !make_topology(sample.spec)) continue;
+      if ((rule == WeightRule::max_degree || rule == WeightRule::best_constant) &&
+          !make_topology(sample.spec))
+        continue;
       samples.push_back(std::move(sample));
     }
   }

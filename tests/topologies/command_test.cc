@@ -18,7 +18,8 @@ namespace {
 class TopologyCommand : public ::testing::Test {
  protected:
   TopologyCommand()
-      : folder_(std::filesystem::temp_directory_path() / ("gossamer-topology-command-" + std::to_string(getpid()))) {
+      : folder_(std::filesystem::temp_directory_path() /
+                ("gossamer-topology-command-" + std::to_string(getpid()))) {
     std::filesystem::create_directories(folder_);
   }
   ~TopologyCommand() override { std::filesystem::remove_all(folder_); }
@@ -56,7 +57,9 @@ class TopologyCommand : public ::testing::Test {
 };
 
 TEST_F(TopologyCommand, MakesAFileThatCheckReads) {
-  ASSERT_EQ(run({"make", "torus", "--peers", "32", "--shape", "4x8", "--weights", "lazy", "-o", path("t.yaml")}), 0) << err_;
+  ASSERT_EQ(
+      run({"make", "torus", "--peers", "32", "--shape", "4x8", "--weights", "lazy", "-o", path("t.yaml")}), 0)
+      << err_;
   const auto spec = load_topology(path("t.yaml"));
   ASSERT_TRUE(spec) << spec.error().message;
   EXPECT_EQ(spec->schedule[0].options.at("shape"), (std::vector<double>{4, 8}));

@@ -22,7 +22,9 @@ std::string page() {
 
 TEST(TopologyPage, NamesEveryFamilyOptionWeightRuleAndReportKey) {
   const std::string text = page();
-  const auto has = [&](std::string_view word) { return text.find('`' + std::string(word) + '`') != std::string::npos; };
+  const auto has = [&](std::string_view word) {
+    return text.find('`' + std::string(word) + '`') != std::string::npos;
+  };
   for (const auto& family : families()) {
     EXPECT_TRUE(has(family.name)) << family.name;
     for (const auto& option : family.options) EXPECT_TRUE(has(option.key)) << option.key;
@@ -38,7 +40,8 @@ TEST(TopologyPage, NamesEveryFamilyOptionWeightRuleAndReportKey) {
 TEST(TopologyPage, HasExamplesThatRead) {
   const std::string text = page();
   std::size_t examples = 0;
-  for (std::size_t at = text.find("```yaml\n"); at != std::string::npos; at = text.find("```yaml\n", at + 1)) {
+  for (std::size_t at = text.find("```yaml\n"); at != std::string::npos;
+       at = text.find("```yaml\n", at + 1)) {
     const std::size_t start = at + 8, stop = text.find("```", start);
     const std::string example = text.substr(start, stop - start);
     SCOPED_TRACE(example);

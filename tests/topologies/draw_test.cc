@@ -49,7 +49,8 @@ TEST(Layout, KeepsPeersInsideAndApart) {
       ASSERT_EQ(places.size(), n);
       double nearest = 1;
       for (std::size_t i = 0; i < n; ++i) {
-        ASSERT_TRUE(places[i].x >= -1e-9 && places[i].x <= 1 + 1e-9 && places[i].y >= -1e-9 && places[i].y <= 1 + 1e-9);
+        ASSERT_TRUE(places[i].x >= -1e-9 && places[i].x <= 1 + 1e-9 && places[i].y >= -1e-9 &&
+                    places[i].y <= 1 + 1e-9);
         for (std::size_t j = 0; j < i; ++j)
           nearest = std::min(nearest, std::hypot(places[i].x - places[j].x, places[i].y - places[j].y));
       }
@@ -84,7 +85,8 @@ TEST(Draw, ShowsAScheduleRoundByRoundUpToALimit) {
 }
 
 TEST(Draw, EscapesWhatPeopleWrite) {
-  const std::string svg = draw(family_spec("ring", 3), {.title = "<script>&\"\x01", .labels = {"<a>", "b&c", "d"}});
+  const std::string svg =
+      draw(family_spec("ring", 3), {.title = "<script>&\"\x01", .labels = {"<a>", "b&c", "d"}});
   pugi::xml_document xml;
   ASSERT_TRUE(xml.load_string(svg.c_str()));
   EXPECT_EQ(svg.find("<script>"), std::string::npos);

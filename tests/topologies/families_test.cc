@@ -132,7 +132,8 @@ TEST_P(EveryFamily, HasTheoryThatAgreesWithComputation) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, EveryFamily,
-                         ::testing::Values(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 17, 24, 25, 31, 32, 33, 36));
+                         ::testing::Values(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 17, 24, 25, 31, 32, 33,
+                                           36));
 
 TEST(OnePeerHypercube, PairsUpEverybodyInEveryRound) {
   for (const std::size_t n : {2, 4, 8, 16, 64, 256}) {
@@ -256,7 +257,8 @@ TEST(Schedule, RunsItsGraphsOneAfterAnother) {
   const auto t = make_topology(spec);
   ASSERT_TRUE(t) << t.error().message;
   EXPECT_EQ((*t)->period(), 6u);
-  const auto cube = make_topology(family_spec("one-peer-hypercube", 8)), ring = make_topology(family_spec("ring", 8));
+  const auto cube = make_topology(family_spec("one-peer-hypercube", 8)),
+             ring = make_topology(family_spec("ring", 8));
   ASSERT_TRUE(cube && ring);
   for (PeerId i = 0; i < 8; ++i) {
     for (const Round lap : {0, 1, 5}) {
@@ -306,7 +308,8 @@ TEST(MakeTopology, RefusesWhatMakesNoSenseWithCauseAndRemedy) {
       {"hop too far", family_spec("circulant", 4, {{"hops", {4}}}), "1 to 3"},
       {"no hops", family_spec("circulant", 4), "needs hops"},
       {"k too large", family_spec("base", 3, {{"k", {3}}}), "at most 2"},
-      {"metropolis on directed", weighted(family_spec("static-exponential", 8), WeightRule::metropolis), "direction"},
+      {"metropolis on directed", weighted(family_spec("static-exponential", 8), WeightRule::metropolis),
+       "direction"},
       {"own weights", weighted(family_spec("base", 8), WeightRule::lazy), "own weights"},
       {"explicit family", weighted(family_spec("ring", 8), WeightRule::given), "listed edges"},
       {"out of range", edges(3, {{0, 3, {}}}), "peers are 0 to 2"},
@@ -317,12 +320,16 @@ TEST(MakeTopology, RefusesWhatMakesNoSenseWithCauseAndRemedy) {
       {"missing weight", weighted(edges(2, {{0, 1, {}}}), WeightRule::given), "has no weight"},
       {"sum above 1", weighted(edges(3, {{0, 1, 0.7}, {1, 2, 0.7}}), WeightRule::given), "more than 1"},
       {"weight under another rule", weighted(edges(2, {{0, 1, 0.5}}), WeightRule::lazy), "explicit"},
-      {"not stochastic",
-       weighted(edges(2, {{0, 1, 0.5}, {0, 0, 0.6}, {1, 1, 0.4}}, true), WeightRule::given), "not stochastic"},
-      {"best-constant disconnected", weighted(edges(4, {{0, 1, {}}, {2, 3, {}}}), WeightRule::best_constant), "connected"},
+      {"not stochastic", weighted(edges(2, {{0, 1, 0.5}, {0, 0, 0.6}, {1, 1, 0.4}}, true), WeightRule::given),
+       "not stochastic"},
+      {"best-constant disconnected", weighted(edges(4, {{0, 1, {}}, {2, 3, {}}}), WeightRule::best_constant),
+       "connected"},
       {"in a schedule",
-       {.peers = 4, .schedule = {{.family = "ring"}, {.family = "star", .options = {{"hub", {1}}}}}}, "graph 2"},
-      {"names", {.peers = 2, .members = {{"a", "", 0}}, .schedule = {{.family = "ring"}}}, "name all or none"},
+       {.peers = 4, .schedule = {{.family = "ring"}, {.family = "star", .options = {{"hub", {1}}}}}},
+       "graph 2"},
+      {"names",
+       {.peers = 2, .members = {{"a", "", 0}}, .schedule = {{.family = "ring"}}},
+       "name all or none"},
   };
   for (const auto& c : cases) {
     const auto t = make_topology(c.spec);

@@ -6,8 +6,9 @@
 
 #include <filesystem>
 #include <fstream>
-#include <set>
+#include <iterator>
 
+#include "base/random.h"
 #include "base/yaml.h"
 #include "tests/topologies/all_families.h"
 #include "topologies/check.h"
@@ -15,14 +16,18 @@
 namespace gossamer {
 namespace {
 
-Result<TopologySpec> yaml(std::string_view text) { return parse_topology_yaml(text, "t.yaml", "."); }
+Result<TopologySpec> yaml(std::string_view text) {
+  return parse_topology_yaml(text, "t.yaml", ".");
+}
 
 TopologySpec good(const Result<TopologySpec>& spec) {
   EXPECT_TRUE(spec) << (spec ? "" : spec.error().message);
   return spec.value_or(TopologySpec{});
 }
 
-std::string data(const std::string& name) { return GOSSAMER_TEST_DATA + std::string("/") + name; }
+std::string data(const std::string& name) {
+  return GOSSAMER_TEST_DATA + std::string("/") + name;
+}
 
 double gap(const TopologySpec& spec) {
   const auto t = make_topology(spec);
@@ -32,7 +37,8 @@ double gap(const TopologySpec& spec) {
 
 class Folder {
  public:
-  Folder() : path_(std::filesystem::temp_directory_path() / ("gossamer-topology-" + std::to_string(getpid()))) {
+  Folder()
+      : path_(std::filesystem::temp_directory_path() / ("gossamer-topology-" + std::to_string(getpid()))) {
     std::filesystem::create_directories(path_);
   }
   ~Folder() { std::filesystem::remove_all(path_); }
@@ -47,15 +53,17 @@ class Folder {
 };
 
 TEST(TopologyYaml, ReadsEdgesWithAndWithoutWeights) {
-  const auto spec = good(yaml("peers: 4\n"
-                              "graph: {edges: [[0, 1], [1, 2, 0.25], [2, 3], [3, 0]]}\n"
-                              "weights: metropolis\n"
-                              "seed: 7\n"));
+  const auto spec =
+      good(yaml("peers: 4\n"
+                "graph: {edges: [[0, 1], [1, 2, 0.25], [2, 3], [3, 0]]}\n"
+                "weights: metropolis\n"
+                "seed: 7\n"));
   EXPECT_EQ(spec.peers, 4u);
   EXPECT_EQ(spec.seed, 7u);
   EXPECT_EQ(spec.weights, WeightRule::metropolis);
   ASSERT_EQ(spec.schedule.size(), 1u);
-  EXPECT_EQ(spec.schedule[0].edges, (std::vector<EdgeSpec>{{0, 1, {}}, {1, 2, 0.25}, {2, 3, {}}, {3, 0, {}}}));
+  EXPECT_EQ(spec.schedule[0].edges,
+            (std::vector<EdgeSpec>{{0, 1, {}}, {1, 2, 0.25}, {2, 3, {}}, {3, 0, {}}}));
 }
 
 TEST(TopologyYaml, ReadsAFamilyNestedOrFlat) {
@@ -68,21 +76,24 @@ TEST(TopologyYaml, ReadsAFamilyNestedOrFlat) {
 }
 
 TEST(TopologyYaml, ReadsNamedPeersAndEdgesBetweenNames) {
-  const auto spec = good(yaml("peers:\n"
-                              "  - {name: anna, host: node01, port: 7001}\n"
-                              "  - {name: ben, host: node02}\n"
-                              "  - carl\n"
-                              "graph:\n  edges: [[anna, ben], [ben, carl], [2, 0]]\n"));
-  EXPECT_EQ(spec.members, (std::vector<PeerSpec>{{"anna", "node01", 7001}, {"ben", "node02", 0}, {"carl", "", 0}}));
+  const auto spec =
+      good(yaml("peers:\n"
+                "  - {name: anna, host: node01, port: 7001}\n"
+                "  - {name: ben, host: node02}\n"
+                "  - carl\n"
+                "graph:\n  edges: [[anna, ben], [ben, carl], [2, 0]]\n"));
+  EXPECT_EQ(spec.members,
+            (std::vector<PeerSpec>{{"anna", "node01", 7001}, {"ben", "node02", 0}, {"carl", "", 0}}));
   EXPECT_EQ(spec.schedule[0].edges, (std::vector<EdgeSpec>{{0, 1, {}}, {1, 2, {}}, {2, 0, {}}}));
 }
 
 TEST(TopologyYaml, ReadsSchedulesOfGraphsAndFamilies) {
-  const auto spec = good(yaml("peers: 4\n"
-                              "schedule:\n"
-                              "  - {family: one-peer-hypercube}\n"
-                              "  - {edges: [[0, 1], [2, 3]], rounds: 3}\n"
-                              "  - {edges: [[0, 1, 0.5], [1, 0, 0.5]], directed: true, rounds: 2}\n"));
+  const auto spec =
+      good(yaml("peers: 4\n"
+                "schedule:\n"
+                "  - {family: one-peer-hypercube}\n"
+                "  - {edges: [[0, 1], [2, 3]], rounds: 3}\n"
+                "  - {edges: [[0, 1, 0.5], [1, 0, 0.5]], directed: true, rounds: 2}\n"));
   ASSERT_EQ(spec.schedule.size(), 3u);
   EXPECT_EQ(spec.schedule[1].rounds, 3u);
   EXPECT_TRUE(spec.schedule[2].directed);
@@ -101,7 +112,8 @@ TEST(TopologyYaml, StandsUnderAKeyOfARunFileAndMayNameAnotherFile) {
     GOSSAMER_TRY(document->finish());
     return spec;
   };
-  EXPECT_EQ(good(parse("topology: {family: one-peer-hypercube, peers: 8}")).schedule[0].family, "one-peer-hypercube");
+  EXPECT_EQ(good(parse("topology: {family: one-peer-hypercube, peers: 8}")).schedule[0].family,
+            "one-peer-hypercube");
   EXPECT_EQ(good(parse("topology: {file: ring.yaml}")).peers, 6u);
   const auto missing = parse("topology:\n  file: absent.yaml");
   ASSERT_FALSE(missing);
@@ -170,7 +182,8 @@ TEST(TopologyYaml, ReadsBackWhatItWrites) {
   edges.seed = 99;
   edges.members = {{"a b", "host-1", 7001}, {"true", "", 0}, {"c", "::1", 1}};
   edges.weights = WeightRule::given;
-  edges.schedule = {{.edges = {{0, 1, 0.1}, {1, 2, 1.0 / 3}}}, {.edges = {{0, 1, 1e-7}, {1, 0, 0.25}}, .directed = true, .rounds = 4}};
+  edges.schedule = {{.edges = {{0, 1, 0.1}, {1, 2, 1.0 / 3}}},
+                    {.edges = {{0, 1, 1e-7}, {1, 0, 0.25}}, .directed = true, .rounds = 4}};
   specs.push_back(edges);
   TopologySpec mixed = family_spec("torus", 8, {{"shape", {2, 4}}});
   mixed.schedule.push_back({.family = "ring", .rounds = 2});
@@ -213,8 +226,10 @@ TEST(GraphMl, ImportsTheSameGraphAsNodeLink) {
 }
 
 TEST(EdgeList, ImportsDecentralizePyAndNetworkxForms) {
-  EXPECT_NEAR(gap(good(load_topology(data("regular-4-16.edges")))), .278, 5.1e-4);  // every edge in both directions
-  EXPECT_NEAR(gap(good(load_topology(data("small-world-32.edges")))), .120, 5.1e-4);  // "u v {}", no first line
+  EXPECT_NEAR(gap(good(load_topology(data("regular-4-16.edges")))), .278,
+              5.1e-4);  // every edge in both directions
+  EXPECT_NEAR(gap(good(load_topology(data("small-world-32.edges")))), .120,
+              5.1e-4);  // "u v {}", no first line
   const auto weighted = good(import_edge_list("3\n# a comment\n0 1 0.25\n\n1 2 0.5 # another\n", "w.edges"));
   EXPECT_EQ(weighted.weights, WeightRule::given);
   EXPECT_EQ(weighted.schedule[0].edges, (std::vector<EdgeSpec>{{0, 1, 0.25}, {1, 2, 0.5}}));
@@ -233,7 +248,8 @@ void refuses(Result<TopologySpec> (*import)(std::string_view, const std::string&
   ASSERT_FALSE(spec) << bad.text;
   EXPECT_EQ(spec.error().code, Errc::invalid_argument);
   EXPECT_TRUE(spec.error().message.starts_with(bad.place)) << bad.text << "\n" << spec.error().message;
-  EXPECT_NE(spec.error().message.find(bad.says), std::string::npos) << bad.text << "\n" << spec.error().message;
+  EXPECT_NE(spec.error().message.find(bad.says), std::string::npos) << bad.text << "\n"
+                                                                    << spec.error().message;
 }
 
 TEST(EdgeList, RefusesMalformedLinesWithTheirPlace) {
@@ -268,18 +284,25 @@ TEST(NodeLink, RefusesMalformedDocumentsWithTheirPlace) {
       {"{\"nodes\": [], \"links\": []}", "f:", "no nodes"},
       {"{\"nodes\": [{\"id\": 0}, {}], \"links\": []}", "f:1:23:", "\"id\""},
       {"{\"nodes\": [{\"id\": \"a\"}, {\"id\": \"a\"}], \"links\": []}", "f:", "twice"},
-      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 2}]}", "f:2:12:", "no node has the id 2"},
-      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 0}]}", "f:2:12:", "itself"},
+      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 2}]}",
+       "f:2:12:", "no node has the id 2"},
+      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 0}]}",
+       "f:2:12:", "itself"},
       {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0}]}", "f:2:12:", "target"},
       {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [7]}", "f:", "\"source\""},
-      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 1, \"weight\": \"x\"}]}", "f:2:12:", "not a number"},
-      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 1, \"weight\": 4}]}", "f:", "drop them"},
+      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 1, \"weight\": "
+       "\"x\"}]}",
+       "f:2:12:", "not a number"},
+      {"{\"nodes\": [{\"id\": 0}, {\"id\": 1}],\n \"links\": [{\"source\": 0, \"target\": 1, \"weight\": "
+       "4}]}",
+       "f:", "drop them"},
       {"{\"directed\": 3, \"nodes\": [], \"links\": []}", "f:", "neither true nor false"},
   };
   for (const auto& bad : cases) refuses(import_node_link, bad);
   const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
   EXPECT_FALSE(import_node_link(deep, "deep.json"));
-  EXPECT_FALSE(import_node_link(std::string("{\"nodes\": [{\"id\": \"\xff\xfe\"}], \"links\": []}"), "utf8.json"));
+  EXPECT_FALSE(
+      import_node_link(std::string("{\"nodes\": [{\"id\": \"\xff\xfe\"}], \"links\": []}"), "utf8.json"));
 }
 
 TEST(GraphMl, RefusesMalformedDocumentsWithTheirPlace) {
@@ -293,30 +316,86 @@ TEST(GraphMl, RefusesMalformedDocumentsWithTheirPlace) {
       {"<graphml>\n<graph edgedefault=\"sideways\"/></graphml>", "f:2:1:", "sideways"},
       {"<graphml>\n<graph><node/></graph></graphml>", "f:2:8:", "needs an id"},
       {"<graphml>\n<graph><node id=\"a\"/>\n<node id=\"a\"/></graph></graphml>", "f:", "twice"},
-      {"<graphml>\n<graph><node id=\"0\"/>\n<edge source=\"0\" target=\"9\"/></graph></graphml>", "f:3:1:", "no <node> has the id 9"},
-      {"<graphml>\n<graph><node id=\"0\"/>\n<edge source=\"0\"/></graph></graphml>", "f:3:1:", "needs a target"},
-      {"<graphml>\n<graph><node id=\"0\"/>\n<edge source=\"0\" target=\"0\"/></graph></graphml>", "f:3:1:", "itself"},
-      {"<graphml>\n<graph><node id=\"0\"/><node id=\"1\"/>\n<edge directed=\"true\" source=\"0\" target=\"1\"/></graph></graphml>", "f:3:1:", "mixed"},
+      {"<graphml>\n<graph><node id=\"0\"/>\n<edge source=\"0\" target=\"9\"/></graph></graphml>",
+       "f:3:1:", "no <node> has the id 9"},
+      {"<graphml>\n<graph><node id=\"0\"/>\n<edge source=\"0\"/></graph></graphml>",
+       "f:3:1:", "needs a target"},
+      {"<graphml>\n<graph><node id=\"0\"/>\n<edge source=\"0\" target=\"0\"/></graph></graphml>",
+       "f:3:1:", "itself"},
+      {"<graphml>\n<graph><node id=\"0\"/><node id=\"1\"/>\n<edge directed=\"true\" source=\"0\" "
+       "target=\"1\"/></graph></graphml>",
+       "f:3:1:", "mixed"},
       {"<graphml><key id=\"w\" for=\"edge\" attr.name=\"weight\"/>\n<graph><node id=\"0\"/><node id=\"1\"/>\n"
-       "<edge source=\"0\" target=\"1\"><data key=\"w\">heavy</data></edge></graph></graphml>", "f:3:29:", "not a number"},
+       "<edge source=\"0\" target=\"1\"><data key=\"w\">heavy</data></edge></graph></graphml>",
+       "f:3:29:", "not a number"},
       {"<graphml>\n<graph><node id=\"0\"><graph/></node></graph></graphml>", "f:2:8:", "flatten"},
       {"<graphml>\n<graph><node id=\"0\"/>\n<hyperedge/></graph></graphml>", "f:3:1:", "hyperedge"},
   };
   for (const auto& bad : cases) refuses(import_graphml, bad);
   // No entity is expanded, so this stays small.
-  EXPECT_FALSE(import_graphml("<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]><graphml>&b;</graphml>", "bomb"));
+  EXPECT_FALSE(import_graphml(
+      "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]><graphml>&b;</graphml>", "bomb"));
 }
 
 TEST(Import, TakesWeightsAsMixingWeights) {
-  const auto spec = good(import_graphml("<graphml><key id=\"w\" for=\"edge\" attr.name=\"weight\" attr.type=\"double\"/>"
-                                        "<graph edgedefault=\"directed\"><node id=\"b\"/><node id=\"a\"/>"
-                                        "<edge source=\"a\" target=\"b\"><data key=\"w\"> 0.5 </data></edge>"
-                                        "<edge source=\"b\" target=\"a\"><data key=\"w\">0.5</data></edge></graph></graphml>",
-                                        "w.graphml"));
+  const auto spec = good(
+      import_graphml("<graphml><key id=\"w\" for=\"edge\" attr.name=\"weight\" attr.type=\"double\"/>"
+                     "<graph edgedefault=\"directed\"><node id=\"b\"/><node id=\"a\"/>"
+                     "<edge source=\"a\" target=\"b\"><data key=\"w\"> 0.5 </data></edge>"
+                     "<edge source=\"b\" target=\"a\"><data key=\"w\">0.5</data></edge></graph></graphml>",
+                     "w.graphml"));
   EXPECT_EQ(spec.weights, WeightRule::given);
   EXPECT_EQ(spec.members, (std::vector<PeerSpec>{{"b", "", 0}, {"a", "", 0}}));
   EXPECT_EQ(spec.schedule[0].edges, (std::vector<EdgeSpec>{{1, 0, 0.5}, {0, 1, 0.5}}));
   EXPECT_NEAR(gap(spec), 1, 1e-12);
+}
+
+// Bytes changed, cut out and doubled at random: whatever comes out is a topology or an error, never a crash.
+TEST(Import, SurvivesRandomDamage) {
+  using Import = Result<TopologySpec> (*)(std::string_view, const std::string&);
+  const Import parse = [](std::string_view text, const std::string& origin) {
+    return parse_topology_yaml(text, origin, ".");
+  };
+  const auto spec = to_yaml(good(load_topology(data("davis.json"))));
+  ASSERT_TRUE(spec);
+  std::size_t refused = 0;
+  for (const auto& [name, import] : {std::pair<std::string, Import>{"davis.json", import_node_link},
+                                     {"davis.graphml", import_graphml},
+                                     {"regular-4-16.edges", import_edge_list},
+                                     {"", parse}}) {
+    std::string whole = *spec;
+    if (!name.empty()) {
+      std::ifstream file(data(name));
+      whole.assign(std::istreambuf_iterator<char>(file), {});
+    }
+    for (std::uint64_t draw = 0; draw < 300; ++draw) {
+      Random random(1, Purpose::test, draw);
+      std::string text = whole;
+      for (std::uint64_t hits = 1 + random.below(4); hits > 0; --hits) {
+        const std::size_t at = random.below(text.size());
+        switch (random.below(4)) {
+          case 0:
+            text[at] = static_cast<char>(random.below(256));
+            break;
+          case 1:
+            text.erase(at, random.below(40));
+            break;
+          case 2:
+            text.insert(at, text.substr(random.below(text.size()), random.below(40)));
+            break;
+          default:
+            text.resize(at + 1);
+            break;
+        }
+      }
+      const auto read = import(text, "damaged");
+      refused += !read;
+      if (read) {
+        EXPECT_TRUE(make_topology(*read));
+      }
+    }
+  }
+  EXPECT_GT(refused, 600u);
 }
 
 TEST(LoadTopology, ChoosesByExtensionAndRefusesOthers) {

@@ -1,4 +1,5 @@
-// 100,000 peers: every family is built and checked, and asking one peer costs its degree, not the number of peers.
+// 100,000 peers: every family is built and checked, and asking one peer costs its degree, not the number of
+// peers.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -47,7 +48,8 @@ TEST(AHundredThousandPeers, AreCheckedWithOneLookAtEachPeerAndRound) {
       const auto report = check_topology(t);
       ASSERT_TRUE(report) << report.error().message;
       const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      std::printf("%-45s gap %-12.6g %6.2f s  %s\n", what.c_str(), report->spectral_gap, took, report->method.c_str());
+      std::printf("%-45s gap %-12.6g %6.2f s  %s\n", what.c_str(), report->spectral_gap, took,
+                  report->method.c_str());
       EXPECT_LE(t.asked, n * t.period() + 2);
       EXPECT_TRUE(report->connected && report->row_stochastic && report->column_stochastic);
       EXPECT_GT(report->spectral_gap, 0);
@@ -84,11 +86,12 @@ TEST(AHundredThousandPeers, ReachTheAsymptoticGaps) {
   EXPECT_NEAR(gap("static-exponential"), 2.0 / 18, 1e-12);
 }
 
-// Rings, cubes, tori, exponentials and the like hold no table: two of a billion peers are as quick as two of ten.
+// Rings, cubes, tori, exponentials and the like hold no table: two of a billion peers are as quick as two of
+// ten.
 TEST(ABillionPeers, AreAnsweredByRule) {
   const std::size_t n = std::size_t{1} << 30;
-  for (const char* family : {"ring", "path", "star", "torus", "hypercube", "static-exponential", "one-peer-exponential",
-                             "one-peer-hypercube", "base", "binary-tree"}) {
+  for (const char* family : {"ring", "path", "star", "torus", "hypercube", "static-exponential",
+                             "one-peer-exponential", "one-peer-hypercube", "base", "binary-tree"}) {
     SCOPED_TRACE(family);
     const auto t = make_topology(family_spec(family, n));
     ASSERT_TRUE(t) << t.error().message;

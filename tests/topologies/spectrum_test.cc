@@ -1,6 +1,7 @@
 // Mixing rates: the formulas of the families, tables of computed values, and what mixing does to vectors.
 //
-// Tables were computed independently of this code (dense eigenvalues of matrices built from their definitions).
+// Tables were computed independently of this code (dense eigenvalues of matrices built from their
+// definitions).
 #include "topologies/spectrum.h"
 
 #include <gtest/gtest.h>
@@ -33,14 +34,20 @@ TopologySpec with(WeightRule rule, TopologySpec spec) {
   return spec;
 }
 
-double gap(const TopologySpec& spec) { return computed(spec).spectral_gap; }
+double gap(const TopologySpec& spec) {
+  return computed(spec).spectral_gap;
+}
 
-FamilyOptions shape(std::vector<double> sides) { return {{"shape", std::move(sides)}}; }
+FamilyOptions shape(std::vector<double> sides) {
+  return {{"shape", std::move(sides)}};
+}
 
 TEST(Gap, FollowsTheFormulaOfItsFamily) {
   for (const double n : {4., 5., 8., 9., 16., 25., 32., 64.}) {
     const auto peers = static_cast<std::size_t>(n);
-    const auto spec = [&](const char* family, FamilyOptions o = {}) { return family_spec(family, peers, std::move(o)); };
+    const auto spec = [&](const char* family, FamilyOptions o = {}) {
+      return family_spec(family, peers, std::move(o));
+    };
     EXPECT_NEAR(computed(spec("complete")).beta, 0, 1e-12);
     EXPECT_NEAR(gap(spec("ring")), 2. / 3 * (1 - std::cos(2 * pi / n)), 1e-12) << n;
     EXPECT_NEAR(gap(with(WeightRule::lazy, spec("ring"))), 1. / 3 * (1 - std::cos(2 * pi / n)), 1e-12) << n;
@@ -62,13 +69,16 @@ TEST(Gap, FollowsTheFormulaOfItsFamily) {
   for (const double m : {3., 4., 5., 6., 7., 8.}) {
     const double horizontal = 2. / 5 * (1 - std::cos(2 * pi / m));
     const double expected = std::fmod(m, 2) == 0 ? std::min(horizontal, 2. / 5) : horizontal;
-    EXPECT_NEAR(gap(family_spec("torus", static_cast<std::size_t>(m * m), shape({m, m}))), expected, 1e-12) << m;
+    EXPECT_NEAR(gap(family_spec("torus", static_cast<std::size_t>(m * m), shape({m, m}))), expected, 1e-12)
+        << m;
   }
 }
 
-// The lazy ring that the literature tabulates has weights 1/2, 1/4, 1/4; (I + W)/2 of thirds has 2/3, 1/6, 1/6.
+// The lazy ring that the literature tabulates has weights 1/2, 1/4, 1/4; (I + W)/2 of thirds has 2/3, 1/6,
+// 1/6.
 TEST(Gap, OfTheRingWithHalvesAndQuarters) {
-  for (const auto& [n, value] : {std::pair{4, .5}, {8, .1464}, {16, .0381}, {32, .0096}, {64, .0024}, {128, .0006}}) {
+  for (const auto& [n, value] :
+       {std::pair{4, .5}, {8, .1464}, {16, .0381}, {32, .0096}, {64, .0024}, {128, .0006}}) {
     TopologySpec spec;
     spec.peers = static_cast<std::size_t>(n);
     spec.weights = WeightRule::given;
@@ -104,25 +114,29 @@ TEST(Gap, MatchesTheTableOfComputedValues) {
     EXPECT_NEAR(gap(family_spec("torus", r.n, r.torus_shape)), r.torus, kDigits);
     EXPECT_NEAR(gap(family_spec("hypercube", r.n)), r.cube, kDigits);
     EXPECT_NEAR(gap(family_spec("static-exponential", r.n)), r.cube, kDigits);
-    EXPECT_NEAR(gap(family_spec("circulant", r.n, {{"hops", {1, static_cast<double>(r.n) / 2}}})), r.chord, kDigits);
+    EXPECT_NEAR(gap(family_spec("circulant", r.n, {{"hops", {1, static_cast<double>(r.n) / 2}}})), r.chord,
+                kDigits);
     EXPECT_NEAR(gap(family_spec("binary-tree", r.n)), r.tree, kDigits);
   }
 }
 
 TEST(Gap, OfTheRingWithTheBestConstantWeight) {
   for (const auto& [n, value] : {std::pair{8, .2555}, {16, .0733}, {32, .0190}, {64, .0048}})
-    EXPECT_NEAR(gap(with(WeightRule::best_constant, family_spec("ring", static_cast<std::size_t>(n)))), value, 5.1e-5) << n;
+    EXPECT_NEAR(gap(with(WeightRule::best_constant, family_spec("ring", static_cast<std::size_t>(n)))), value,
+                5.1e-5)
+        << n;
 }
 
-// The tabulated samples came from another generator (networkx, seed 1), so that only ranges can agree: the mean of
-// our samples must lie near them, and no sample of these sizes is far off.
+// The tabulated samples came from another generator (networkx, seed 1), so that only ranges can agree: the
+// mean of our samples must lie near them, and no sample of these sizes is far off.
 TEST(Gap, OfRandomFamiliesLiesInTheRangeOfOtherGeneratorsSamples) {
   struct Sample {
     std::size_t n;
     double three, four, small;
   };
-  for (const auto& s : {Sample{8, .317, .488, .305}, Sample{16, .108, .278, .176}, Sample{32, .069, .156, .120},
-                        Sample{64, .061, .141, .079}, Sample{128, .047, .128, .052}}) {
+  for (const auto& s :
+       {Sample{8, .317, .488, .305}, Sample{16, .108, .278, .176}, Sample{32, .069, .156, .120},
+        Sample{64, .061, .141, .079}, Sample{128, .047, .128, .052}}) {
     SCOPED_TRACE(s.n);
     double three = 0, four = 0, small = 0;
     for (std::uint64_t seed = 1; seed <= 5; ++seed) {
@@ -135,7 +149,8 @@ TEST(Gap, OfRandomFamiliesLiesInTheRangeOfOtherGeneratorsSamples) {
       four += draw("random-regular", {{"degree", {4}}});
       small += draw("small-world", {{"nearest", {4}}, {"rewire", {.3}}});
     }
-    const double wide = s.n <= 32 ? 1.8 : 1.45;  // six networkx samples of a small world of 32 lie in .070 to .120
+    const double wide =
+        s.n <= 32 ? 1.8 : 1.45;  // six networkx samples of a small world of 32 lie in .070 to .120
     EXPECT_GT(three, s.three / wide);
     EXPECT_LT(three, s.three * wide);
     EXPECT_GT(four, s.four / wide);
@@ -186,7 +201,8 @@ TEST(OnePeerExponential, IsExactForPowersOfTwoFromAnyRoundOn) {
 }
 
 TEST(OnePeerExponential, LeavesTheKnownErrorForOtherSizes) {
-  for (const auto& [n, error] : {std::pair{6, .217}, {10, .192}, {12, .209}, {20, .190}, {24, .207}, {25, .192}}) {
+  for (const auto& [n, error] :
+       {std::pair{6, .217}, {10, .192}, {12, .209}, {20, .190}, {24, .207}, {25, .192}}) {
     const auto spec = family_spec("one-peer-exponential", static_cast<std::size_t>(n));
     const auto report = computed(spec);
     EXPECT_NEAR(report.beta, error, 5.1e-4) << n;
@@ -207,8 +223,9 @@ std::size_t base_rounds(std::size_t n, double k) {
 
 TEST(BaseGraph, TakesTheTabulatedRounds) {
   const std::pair<std::size_t, std::size_t> base2[] = {
-      {2, 1},  {3, 3},  {4, 2},  {5, 5},  {6, 4},  {7, 5},  {8, 3},  {9, 7},  {10, 6}, {11, 7}, {12, 5}, {13, 7},
-      {14, 6}, {15, 7}, {16, 4}, {17, 9}, {18, 8}, {20, 7}, {24, 6}, {25, 9}, {28, 7}, {32, 5}, {33, 11}, {48, 7}, {64, 6}};
+      {2, 1},  {3, 3},  {4, 2},  {5, 5},  {6, 4},   {7, 5},  {8, 3},  {9, 7},  {10, 6},
+      {11, 7}, {12, 5}, {13, 7}, {14, 6}, {15, 7},  {16, 4}, {17, 9}, {18, 8}, {20, 7},
+      {24, 6}, {25, 9}, {28, 7}, {32, 5}, {33, 11}, {48, 7}, {64, 6}};
   for (const auto& [n, rounds] : base2) EXPECT_EQ(base_rounds(n, 1), rounds) << n;
   for (const auto& [n, rounds] : {std::pair{9, 2}, {18, 3}, {27, 3}, {25, 6}})
     EXPECT_EQ(base_rounds(static_cast<std::size_t>(n), 2), static_cast<std::size_t>(rounds)) << n;
@@ -220,7 +237,8 @@ TEST(BaseGraph, TakesTheTabulatedRounds) {
 TEST(BaseGraph, IsExactForEverySizeWithinTheBoundOfThePaper) {
   for (std::size_t n = 2; n <= 64; ++n)
     for (double k = 1; k <= 4 && k < static_cast<double>(n); ++k)
-      EXPECT_LE(static_cast<double>(base_rounds(n, k)), 2 * std::log2(static_cast<double>(n)) / std::log2(k + 1) + 2 + 1e-9)
+      EXPECT_LE(static_cast<double>(base_rounds(n, k)),
+                2 * std::log2(static_cast<double>(n)) / std::log2(k + 1) + 2 + 1e-9)
           << n << " " << k;
 }
 
@@ -265,7 +283,8 @@ TEST(Mixing, ShrinksTheCosineVectorOfARingByExactlyBeta) {
     const auto t = make_topology(family_spec("ring", n));
     ASSERT_TRUE(t);
     std::vector<double> x(n);
-    for (std::size_t i = 0; i < n; ++i) x[i] = std::cos(2 * pi * static_cast<double>(i) / static_cast<double>(n));
+    for (std::size_t i = 0; i < n; ++i)
+      x[i] = std::cos(2 * pi * static_cast<double>(i) / static_cast<double>(n));
     const double beta = 1 - 2. / 3 * (1 - std::cos(2 * pi / static_cast<double>(n)));
     EXPECT_NEAR(spread(mix(**t, 0, x)) / spread(x), beta, 1e-12) << n;
     EXPECT_NEAR(check_topology(**t)->beta, beta, 1e-12) << n;
@@ -296,7 +315,8 @@ TEST(Check, SaysWhichAlgorithmsSuitAndWhyNot) {
   EXPECT_FALSE(fit(family_spec("static-exponential", 8), "ad-psgd").fits);
   EXPECT_TRUE(fit(family_spec("static-exponential", 8, {{"symmetric", {1}}}), "ad-psgd").fits);
   EXPECT_TRUE(fit(family_spec("one-peer-hypercube", 8), "choco-sgd").fits);
-  EXPECT_NE(fit(family_spec("one-peer-hypercube", 8), "choco-sgd").reason.find("per-edge"), std::string::npos);
+  EXPECT_NE(fit(family_spec("one-peer-hypercube", 8), "choco-sgd").reason.find("per-edge"),
+            std::string::npos);
   EXPECT_TRUE(fit(family_spec("ring", 7), "ad-psgd").fits);
   EXPECT_FALSE(fit(with(WeightRule::uniform, family_spec("star", 8)), "d-psgd").fits);
   EXPECT_TRUE(fit(with(WeightRule::uniform, family_spec("star", 8)), "sgp").fits);
@@ -315,9 +335,11 @@ TEST(Check, SaysWhichAlgorithmsSuitAndWhyNot) {
 }
 
 TEST(Check, CountsBytesByDegree) {
-  const auto star = make_topology(family_spec("star", 5)), cube = make_topology(family_spec("one-peer-hypercube", 8));
+  const auto star = make_topology(family_spec("star", 5)),
+             cube = make_topology(family_spec("one-peer-hypercube", 8));
   ASSERT_TRUE(star && cube);
-  const auto s = check_topology(**star, {.parameters = 1000}), c = check_topology(**cube, {.parameters = 1000});
+  const auto s = check_topology(**star, {.parameters = 1000}),
+             c = check_topology(**cube, {.parameters = 1000});
   ASSERT_TRUE(s && c);
   EXPECT_EQ(s->bytes_per_peer_per_round, 4000 * 8 / 5.0);
   EXPECT_EQ(s->busiest_bytes_per_round, 16000);
@@ -388,7 +410,8 @@ TEST(Spectrum, LanczosFindsTheEndsOfADiagonalMatrix) {
   const auto ritz = lanczos(
       n,
       [&](std::span<const double> x, std::span<double> y) {
-        for (std::size_t i = 0; i < n; ++i) y[i] = (i == 7 ? 3.0 : i == 9 ? -2.0 : std::sin(static_cast<double>(i))) * x[i];
+        for (std::size_t i = 0; i < n; ++i)
+          y[i] = (i == 7 ? 3.0 : i == 9 ? -2.0 : std::sin(static_cast<double>(i))) * x[i];
       },
       200);
   EXPECT_NEAR(ritz.largest, 3, 1e-9);
@@ -402,9 +425,10 @@ TEST(Report, IsJsonWithEveryKeyAndText) {
   const auto report = check_topology(**t);
   ASSERT_TRUE(report);
   const std::string json = to_json(*report), text = to_text(*report);
-  for (const char* key : {"peers", "period", "degree_min", "degree_max", "symmetric", "row_stochastic", "column_stochastic",
-                          "connected", "bipartite", "second_eigenvalue_modulus", "spectral_gap", "lambda_min",
-                          "rounds_to_consensus", "bytes_per_peer_per_round", "algorithms", "method", "residual"})
+  for (const char* key :
+       {"peers", "period", "degree_min", "degree_max", "symmetric", "row_stochastic", "column_stochastic",
+        "connected", "bipartite", "second_eigenvalue_modulus", "spectral_gap", "lambda_min",
+        "rounds_to_consensus", "bytes_per_peer_per_round", "algorithms", "method", "residual"})
     EXPECT_NE(json.find('"' + std::string(key) + '"'), std::string::npos) << key;
   EXPECT_NE(json.find("\"rounds_to_consensus\": null"), std::string::npos);
   EXPECT_NE(text.find("exact average after         never"), std::string::npos) << text;

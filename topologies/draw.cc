@@ -244,7 +244,7 @@ class Picture {
       return {from.x + (to.x - from.x) / l * by, from.y + (to.y - from.y) / l * by};
     };
     const Position start = towards(a, control, radius),
-                end = towards(b, control, radius + (line.directed ? 2.5 : 0));
+                   end = towards(b, control, radius + (line.directed ? 2.5 : 0));
     out_ += fmt::format(
         "<path class=\"edge\" stroke-width=\"{:.2f}\" d=\"M{:.1f} {:.1f}Q{:.1f} {:.1f} {:.1f} {:.1f}\"{}/>\n",
         width_of(line.weight), start.x, start.y, control.x, control.y, end.x, end.y,

@@ -14,6 +14,7 @@
 #include "gossip/algorithms.h"
 #include "gossip/engine.h"
 #include "kernels/vector.h"
+#include "runtime/check_run.h"
 #include "runtime/control/control.h"
 #include "runtime/coordinator.h"
 #include "runtime/engine_driver.h"
@@ -154,19 +155,8 @@ Result<> Peer::compose() {
   interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, steps_ / kIntervalsPerRun);
 
   GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
-  const std::size_t rounds_open = run_.synchrony.mode == Synchrony::stale ? run_.synchrony.stale + 1 : 1;
-  const ReplicaForm replicas = run_.mixing.replicas == "per-edge"    ? ReplicaForm::per_edge
-                               : run_.mixing.replicas == "aggregate" ? ReplicaForm::aggregate
-                                                                     : ReplicaForm::automatic;
-  GOSSAMER_TRY_ASSIGN(mixer_, make_mixer(run_.algorithm, {.self = self(),
-                                                          .peers = peers(),
-                                                          .layout = &task_->layout(),
-                                                          .topology = topology_.get(),
-                                                          .compressor = compressor_.get(),
-                                                          .step_size = run_.mixing.step_size,
-                                                          .replicas = replicas,
-                                                          .rounds_open = rounds_open,
-                                                          .seed = run_.seed}));
+  const MixerSetup mixing = mixer_setup(run_, self(), *topology_, *compressor_, task_->layout());
+  GOSSAMER_TRY_ASSIGN(mixer_, make_mixer(run_.algorithm, mixing));
   const std::size_t size = task_->layout().size();
   transport_ = std::make_unique<Transport>(TransportSetup{.self = self(),
                                                           .peers = peers(),
@@ -178,7 +168,7 @@ Result<> Peer::compose() {
   for (const Roster::Entry& peer : roster_.peers)
     if (peer.rank != self()) GOSSAMER_TRY(transport_->set_peer(peer.rank, peer.transport_address, peer.incarnation));
   engine_ = std::make_unique<Engine>(EngineSetup{.self = self(), .peers = peers(), .vector_size = size,
-                                                  .rounds_open = rounds_open, .round_deadline = run_.deadlines.round},
+                                                  .rounds_open = mixing.rounds_open, .round_deadline = run_.deadlines.round},
                                      clock_, *topology_, *mixer_, *transport_, stream_);
 
   model_ = AlignedBuffer<float>(size);

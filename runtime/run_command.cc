@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/file_descriptor.h"
 #include "base/nearest.h"
+#include "runtime/check_run.h"
 #include "runtime/exit_code.h"
 #include "runtime/launch.h"
 #include "runtime/stop_signals.h"
@@ -121,6 +122,7 @@ Result<int> start_run(const RunArguments& arguments, const PeerMain& peer_main) 
   const Environment environment = own_environment();
   GOSSAMER_TRY_ASSIGN(const LogLevel log, log_level(arguments.quiet, arguments.verbose, environment));
   GOSSAMER_TRY_ASSIGN(const RunFile run, load_run_file(arguments.file, arguments.overrides));
+  GOSSAMER_TRY(check_run(run));
   const std::size_t peers = run.topology.peers;
 
   const std::string out =
@@ -161,6 +163,7 @@ Result<> be_peer(const PeerArguments& arguments, const PeerMain& peer_main) {
   process.status_line = !arguments.quiet;
   GOSSAMER_TRY_ASSIGN(process.place, find_place(arguments.place, environment));
   GOSSAMER_TRY_ASSIGN(process.run, load_run_file(arguments.file, arguments.overrides));
+  GOSSAMER_TRY(check_run(process.run));
   if (process.run.topology.peers != process.place.peers)
     return fail(
         Errc::invalid_argument,

@@ -70,6 +70,35 @@ TEST(Dpsgd, OnePeerHypercubeAveragesExactlyAfterItsPeriod) {
   EXPECT_LT(network.spread(mean) / start, 1e-12);
 }
 
+// E7: averaging inside each node and gossiping between nodes is flat gossip with W = W_nodes (x) J_local.
+TEST(Dpsgd, HierarchicalGossipIsTheKroneckerMatrix) {
+  const std::size_t nodes = 5, local = 3, n = nodes * local, d = 20;
+  TopologySpec spec;
+  spec.peers = n;
+  spec.weights = WeightRule::given;
+  GraphSpec edges;
+  for (PeerId a = 0; a < n; ++a)
+    for (PeerId b = a + 1; b < n; ++b) {
+      const std::size_t apart = (b / local + nodes - a / local) % nodes;
+      const bool same_or_next = apart == 0 || apart == 1 || apart == nodes - 1;
+      if (same_or_next) edges.edges.push_back({a, b, 1. / 3 / local});
+    }
+  spec.schedule = {edges};
+  const auto flat = make_topology(spec);
+  ASSERT_TRUE(flat) << flat.error().message;
+  Network network(**flat, {.algorithm = "d-psgd", .dimension = d});
+  network.randomise(11);
+  std::vector<std::vector<double>> node(nodes, std::vector<double>(d));
+  for (PeerId i = 0; i < n; ++i)
+    for (std::size_t k = 0; k < d; ++k) node[i / local][k] += network.model(i)[k] / local;
+  ASSERT_TRUE(network.round());
+  for (PeerId i = 0; i < n; ++i)
+    for (std::size_t k = 0; k < d; ++k) {
+      const std::size_t at = i / local;
+      EXPECT_NEAR(network.model(i)[k], (node[(at + nodes - 1) % nodes][k] + node[at][k] + node[(at + 1) % nodes][k]) / 3, 1e-5);
+    }
+}
+
 TEST(Dpsgd, RoundedModelsKeepTheMean) {
   const auto ring = graph("ring", 8);
   Network network(*ring, {.algorithm = "d-psgd", .compression = {.codec = CodecId::bf16}, .dimension = 200});

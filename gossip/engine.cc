@@ -84,7 +84,10 @@ Result<> Engine::step() {
   if (!events_.faults.empty()) return Failure(events_.faults.front().error);
   if (traits_.asynchronous) listen();
   for (const Arrival& arrival : events_.arrivals) GOSSAMER_TRY(take(arrival));
-  for (auto& answer : answers_) GOSSAMER_TRY(pump_sends(answer.info, answer.sends));
+  for (auto& answer : answers_) {
+    drop_gone(answer.sends);
+    GOSSAMER_TRY(pump_sends(answer.info, answer.sends));
+  }
   std::erase_if(answers_, [](const Answer& answer) { return answer.sends.empty(); });
   for (auto next = open_.begin(); next != open_.end();) {
     OpenRound& round = next->second;
@@ -94,6 +97,9 @@ Result<> Engine::step() {
       ++next;
       continue;
     }
+    // Whatever else came for this round was never awaited: an unknown phase, or no neighbour of this round.
+    if (const auto left = waiting_.lower_bound({round.info.round, 0, 0}); left != waiting_.end() && left->first.round == round.info.round)
+      return unawaited(left->second);
     if (!traits_.asynchronous) settle(round.info);
     ++stats_.rounds;
     slots_.push_back(round.info.slot);
@@ -112,10 +118,22 @@ Result<> Engine::take(const Arrival& arrival) {
   if (traits_.asynchronous && !awaited(key)) return answer(arrival);
   // Rounds only move forward, so a payload of a closed round, or a second one of the same phase, breaks the protocol.
   const bool late = arrival.header.round < next_round_ && !open_.contains(arrival.header.round);
-  if (late || !waiting_.emplace(key, arrival).second)
-    return fail(Errc::corrupt, fmt::format("peer {} sent a payload of round {} phase {} that nobody awaits (this peer is at round {})",
-                                           arrival.from, arrival.header.round, arrival.header.phase, next_round_));
+  if (late || !waiting_.emplace(key, arrival).second) return unawaited(arrival);
   return {};
+}
+
+Failure Engine::unawaited(const Arrival& arrival) const {
+  return fail(Errc::corrupt, fmt::format("peer {} sent a payload of round {} phase {} that nobody awaits (this peer is at round {})",
+                                         arrival.from, arrival.header.round, arrival.header.phase, next_round_));
+}
+
+// Nobody waits for an answer to a peer that is gone.
+void Engine::drop_gone(std::vector<Pending>& sends) {
+  for (Pending& pending : sends) {
+    std::erase_if(pending.what.to, [&](PeerId to) { return gone_.contains(to); });
+    if (pending.what.to.empty() && pending.buffer) transport_.give_back(*pending.buffer);
+  }
+  std::erase_if(sends, [](const Pending& pending) { return pending.what.to.empty(); });
 }
 
 // Hands an asynchronous mixer what nobody awaited, at once.
@@ -239,7 +257,7 @@ Result<> Engine::check(const OpenRound& round) const {
   for (const PeerId peer : waiting_for(round))
     if (gone_.contains(peer))
       return fail(Errc::peer_gone, fmt::format("lost the connection to peer {} in round {}", peer, round.info.round));
-  if (const Duration open_for = clock_.now() - round.opened; open_for > setup_.round_deadline)
+  if (const Duration open_for = clock_.now() - round.opened; open_for >= setup_.round_deadline)
     return fail(Errc::timed_out, fmt::format("round {} is open for {:.1f} s (deadline {:.1f} s): {}", round.info.round,
                                              seconds(open_for), seconds(setup_.round_deadline), describe_waiting(round)));
   return {};

@@ -110,6 +110,8 @@ class Engine {
 
   Result<> take(const Arrival& arrival);
   Result<> answer(const Arrival& arrival);
+  Failure unawaited(const Arrival& arrival) const;
+  void drop_gone(std::vector<Pending>& sends);
   Result<bool> advance(OpenRound& round);
   Result<bool> pump_sends(const RoundInfo& info, std::vector<Pending>& sends);
   Result<bool> pump_arrivals(OpenRound& round);

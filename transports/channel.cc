@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <deque>
 #include <fmt/core.h>
+#include <functional>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <xxhash.h>
 
@@ -46,6 +48,11 @@ std::size_t slot_size(const TransportSetup& setup) {
   return (std::max<std::size_t>(setup.payload_size_max, 1) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+bool lies_in(const Region& region, const std::byte* at) {
+  const auto memory = region.memory().bytes();
+  return !std::less<>{}(at, memory.data()) && std::less<>{}(at, memory.data() + memory.size());
+}
+
 }  // namespace
 
 struct Transport::Buffer {
@@ -60,13 +67,15 @@ struct Transport::Unacked {
   std::uint32_t buffer = 0;
   bool retained = true;    // keeps the buffer for a put still to be started; a put under way keeps it by itself
   bool under_way = false;
-  Time sent;
+  std::optional<Time> sent;  // last put
 };
 
 struct Transport::Peer {
   PeerId id = 0;
+  std::uint64_t life = 0;  // no two Peers of a Transport have the same
   std::string address;
   Incarnation incarnation = 0;
+  Incarnation announced = 0;  // the newer life that was reported as restarted
   std::unique_ptr<Link> link;
   bool gone = false;
 
@@ -78,6 +87,8 @@ struct Transport::Peer {
   Sequence consumed_there = 0;
   Sequence received_there = 0;
   std::deque<Unacked> unacked;  // ascending; leaves when the peer has it
+  PayloadHeader newest;         // the last one sent
+  Time asked;                   // when the peer last acknowledged, or was asked to (unreliable fabrics)
 
   // From the peer.
   bool receive = false;
@@ -90,7 +101,7 @@ struct Transport::Peer {
 
   bool hello_due = false;
   bool hello_known = false;  // the peer has said that it has our present hello
-  Time hello_sent;
+  std::optional<Time> hello_sent;
 };
 
 Transport::Transport(TransportSetup setup, Fabric& fabric, const Clock& clock)
@@ -105,8 +116,11 @@ Transport::~Transport() {
     peer->target.reset();
     peer->link.reset();
   }
-  const Time deadline = clock_.now() + std::chrono::seconds(2);
-  while (!puts_.empty() && clock_.now() < deadline) {
+  // A virtual clock stands still in here: then polls are counted instead.
+  const Time start = clock_.now();
+  for (int polls = 0; !puts_.empty(); ++polls) {
+    const Time now = clock_.now();
+    if (now - start >= std::chrono::seconds(2) || (now == start && polls == 1'000'000)) break;
     fabric_events_.clear();
     fabric_.poll(&fabric_events_);
     for (const Ended& ended : fabric_events_.ended) puts_.erase(ended.token);
@@ -129,23 +143,19 @@ Transport::Peer* Transport::find(PeerId peer) {
 Result<> Transport::set_peer(PeerId peer, std::string address, Incarnation incarnation) {
   if (peer >= setup_.peers || peer == setup_.self)
     return fail(Errc::invalid_argument, fmt::format("peer {} is not one of the other {} peers", peer, setup_.peers));
-  auto& entry = peers_[peer];
-  if (!entry) {
-    entry = std::make_unique<Peer>();
-    entry->id = peer;
-  } else if (incarnation <= entry->incarnation && !entry->gone) {
-    return {};
-  } else {
-    const bool receive = entry->receive;
+  bool receive = false;
+  if (const Peer* known = find(peer)) {
+    if (incarnation < known->incarnation || (incarnation == known->incarnation && !known->gone)) return {};
+    receive = known->receive;
     drop_peer(peer);
-    auto& fresh = peers_[peer];
-    fresh = std::make_unique<Peer>();
-    fresh->id = peer;
-    fresh->receive = receive;
   }
-  Peer& now = *peers_[peer];
-  now.address = std::move(address);
-  now.incarnation = incarnation;
+  auto entry = std::make_unique<Peer>();
+  entry->id = peer;
+  entry->life = next_life_++;
+  entry->address = std::move(address);
+  entry->incarnation = incarnation;
+  entry->receive = receive;
+  peers_[peer] = std::move(entry);
   return {};
 }
 
@@ -153,8 +163,10 @@ void Transport::drop_peer(PeerId id) {
   const auto found = peers_.find(id);
   if (found == peers_.end()) return;
   Peer& peer = *found->second;
-  for (const Unacked& sent : peer.unacked)
-    if (sent.retained) unpin(sent.buffer);
+  end_sends(peer, &dropped_);
+  const auto read = static_cast<std::size_t>(
+      std::count_if(peer.held.begin(), peer.held.end(), [](const auto& arrival) { return !arrival.second; }));
+  if (read > 0) retired_.push_back({std::move(peer.mailbox), read});
   if (peer.link) links_.erase(peer.link->id());
   peer.target.reset();
   peer.link.reset();
@@ -183,7 +195,14 @@ bool Transport::has_credit(PeerId to) const {
   const auto found = peers_.find(to);
   if (found == peers_.end()) return false;
   const Peer& peer = *found->second;
-  return !peer.gone && peer.target && peer.sent < peer.consumed_there + peer.slots;
+  if (peer.gone || !peer.target || peer.sent >= peer.consumed_there + peer.slots) return false;
+  // A repetition still under way would write over the next payload of its slot.
+  return reliable_ || peer.unacked.empty() || peer.sent < peer.unacked.front().sequence - 1 + peer.slots;
+}
+
+// Everything sent has come, the slots are not known to be free, and the acknowledgement that says so may be lost.
+bool Transport::starved(const Peer& peer) const {
+  return !reliable_ && peer.sent > 0 && peer.unacked.empty() && peer.sent >= peer.consumed_there + peer.slots;
 }
 
 Result<SendBuffer> Transport::lease() {
@@ -219,6 +238,7 @@ void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std:
     GOSSAMER_CHECK(has_credit(id), "send without credit");
     Peer& peer = at(id);
     full.sequence = ++peer.sent;
+    peer.newest = full;
     peer.unacked.push_back({.sequence = full.sequence, .header = full, .buffer = buffer.index});
     ++buffers_[buffer.index]->pins;
     put(peer, peer.unacked.back());
@@ -239,7 +259,7 @@ bool Transport::put(Peer& peer, Unacked& sent) {
                     .token = next_token_};
   const Errc status = peer.link->put(request);
   if (status != Errc::ok) return false;  // would_block is retried; a lost link shows as `down`
-  puts_[next_token_++] = {peer.id, peer.incarnation, sent.sequence, sent.buffer};
+  puts_[next_token_++] = {peer.id, peer.life, sent.sequence, sent.buffer};
   sent.under_way = true;
   sent.sent = clock_.now();
   ++buffers_[sent.buffer]->pins;
@@ -254,8 +274,14 @@ void Transport::release_retained(Unacked& sent) {
 
 void Transport::release(const Arrival& arrival) {
   Peer* peer = find(arrival.from);
-  // The peer may have been dropped or restarted while its payload was read.
-  if (!peer || peer->incarnation != arrival.header.incarnation) return;
+  if (!peer || !peer->mailbox || !lies_in(*peer->mailbox, arrival.bytes.data())) {
+    // The peer was dropped, or restarted, while its payload was read.
+    const auto retired = std::find_if(retired_.begin(), retired_.end(), [&](const Retired& mailbox) {
+      return lies_in(*mailbox.mailbox, arrival.bytes.data());
+    });
+    if (retired != retired_.end() && --retired->held == 0) retired_.erase(retired);
+    return;
+  }
   const auto held = peer->held.find(arrival.header.sequence);
   GOSSAMER_CHECK(held != peer->held.end() && !held->second, "arrival released twice");
   held->second = true;
@@ -298,18 +324,25 @@ void Transport::pump(Peer& peer) {
   const Time now = clock_.now();
   // A hello is repeated until the peer shows that it has it: the fabric may lose it, and on any fabric the peer may
   // not know us yet when it first comes.
-  if (!peer.hello_known && now - peer.hello_sent >= setup_.resend_after && peer.hello_sent.ns != 0) peer.hello_due = true;
+  if (!peer.hello_known && peer.hello_sent && now - *peer.hello_sent >= setup_.resend_after) peer.hello_due = true;
   if (peer.hello_due) say_hello(peer);
   if (peer.ack_due) acknowledge(peer);
   for (Unacked& sent : peer.unacked) {
     if (sent.under_way || !sent.retained) continue;
-    const bool first = sent.sent.ns == 0;
-    if (first || now - sent.sent >= setup_.resend_after)
+    if (!sent.sent || now - *sent.sent >= setup_.resend_after)
       if (!put(peer, sent)) break;
+  }
+  // The notice of a payload that the peer has is answered by an acknowledgement.
+  if (starved(peer) && now - peer.asked >= setup_.resend_after) {
+    std::array<std::byte, kPayloadHeaderSize> notice;
+    store(peer.newest, notice);
+    if (peer.link->notify(notice) == Errc::ok) peer.asked = now;
   }
 }
 
 void Transport::poll(TransportEvents* events) {
+  events->deliveries.insert(events->deliveries.end(), dropped_.begin(), dropped_.end());
+  dropped_.clear();
   fabric_events_.clear();
   fabric_.poll(&fabric_events_);
   for (const Ended& ended : fabric_events_.ended) {
@@ -319,7 +352,7 @@ void Transport::poll(TransportEvents* events) {
     puts_.erase(found);
     unpin(put.buffer);
     Peer* peer = find(put.peer);
-    if (!peer || peer->incarnation != put.incarnation) continue;  // of a peer that was dropped
+    if (!peer || peer->life != put.life) continue;  // of a peer that was dropped
     for (Unacked& sent : peer->unacked)
       if (sent.sequence == put.sequence) sent.under_way = false;
     drop_acknowledged(*peer);
@@ -334,7 +367,8 @@ void Transport::poll(TransportEvents* events) {
 void Transport::lose(Peer& peer, TransportEvents* events) {
   if (peer.gone) return;
   peer.gone = true;
-  forget_life(peer, events);
+  end_sends(peer, &events->deliveries);
+  peer.early.clear();
   events->gone.push_back(peer.id);
 }
 
@@ -346,14 +380,13 @@ void Transport::drop_acknowledged(Peer& peer) {
   });
 }
 
-// Ends everything that belongs to the present incarnation of the peer.
-void Transport::forget_life(Peer& peer, TransportEvents* events) {
+// Whatever the peer is not known to have ends as peer_gone.
+void Transport::end_sends(Peer& peer, std::vector<Delivery>* deliveries) {
   for (Unacked& sent : peer.unacked) {
     release_retained(sent);
-    if (sent.sequence > peer.received_there) events->deliveries.push_back({peer.id, sent.sequence, Errc::peer_gone});
+    if (sent.sequence > peer.received_there) deliveries->push_back({peer.id, sent.sequence, Errc::peer_gone});
   }
   peer.unacked.clear();
-  peer.early.clear();
 }
 
 void Transport::on_notice(std::span<const std::byte> notice, TransportEvents* events) {
@@ -370,19 +403,21 @@ void Transport::on_notice(std::span<const std::byte> notice, TransportEvents* ev
   }
   const auto version = reader.get<std::uint16_t>();
   const auto kind = reader.get<NoticeKind>();
+  const auto sender = reader.get<PeerId>();
   if (!reader.ok() || magic != kControlMagic) {
     events->faults.push_back({setup_.self, {Errc::corrupt, fmt::format("a notice of {} bytes that is not Gossamer's", notice.size())}});
     return;
   }
+  const PeerId named = sender < setup_.peers ? sender : setup_.self;
   if (version != kWireVersion) {
-    events->faults.push_back({setup_.self, {Errc::version, fmt::format("a notice of wire version {}; this peer speaks {}", version, kWireVersion)}});
+    events->faults.push_back({named, {Errc::version, fmt::format("a notice of wire version {}; this peer speaks {}: start all peers from one build", version, kWireVersion)}});
     return;
   }
   switch (kind) {
     case NoticeKind::hello: return on_hello(notice, events);
     case NoticeKind::ack: return on_ack(notice, events);
   }
-  events->faults.push_back({setup_.self, {Errc::corrupt, fmt::format("a notice of unknown kind {}", static_cast<int>(kind))}});
+  events->faults.push_back({named, {Errc::corrupt, fmt::format("a notice of unknown kind {}", static_cast<int>(kind))}});
 }
 
 namespace {
@@ -415,7 +450,8 @@ void Transport::on_hello(std::span<const std::byte> notice, TransportEvents* eve
   region.size = reader.get<std::uint64_t>();
   region.key = reader.text();
   Peer* peer = find(prefix.sender);
-  const auto fault = [&](Errc code, std::string text) { events->faults.push_back({prefix.sender, {code, std::move(text)}}); };
+  const PeerId named = prefix.sender < setup_.peers ? prefix.sender : setup_.self;
+  const auto fault = [&](Errc code, std::string text) { events->faults.push_back({named, {code, std::move(text)}}); };
   if (!reader.ok() || slots > 64 || (slots > 0 && (size == 0 || size > region.size / slots)))
     return fault(Errc::corrupt, fmt::format("peer {} sent a hello that does not parse", prefix.sender));
   if (!peer) return;  // not introduced yet; it will say hello again
@@ -424,11 +460,14 @@ void Transport::on_hello(std::span<const std::byte> notice, TransportEvents* eve
   if (payload_size_max != setup_.payload_size_max)
     return fault(Errc::version, fmt::format("peer {} has payloads of up to {} bytes, this peer of {}: its model has another size",
                                             peer->id, payload_size_max, setup_.payload_size_max));
+  if (slots > 0 && size < payload_size_max)
+    return fault(Errc::corrupt, fmt::format("peer {} grants slots of {} bytes for payloads of up to {}", peer->id, size, payload_size_max));
   if (prefix.incarnation < peer->incarnation || (prefix.to != 0 && prefix.to != setup_.incarnation)) return;
   if (prefix.incarnation > peer->incarnation) {
     // A new life of that peer.  Its address comes by rendezvous; until then nothing of it can be used.
     if (!peer->gone) lose(*peer, events);
-    events->restarted.push_back(peer->id);
+    if (prefix.incarnation > std::exchange(peer->announced, std::max(peer->announced, prefix.incarnation)))
+      events->restarted.push_back(peer->id);
     return;
   }
   if (peer->gone) return;
@@ -453,11 +492,18 @@ void Transport::on_ack(std::span<const std::byte> notice, TransportEvents* event
   const auto received = reader.get<Sequence>();
   const auto consumed = reader.get<Sequence>();
   Peer* peer = find(prefix.sender);
-  if (!reader.ok() || !peer || prefix.incarnation != peer->incarnation || prefix.to != setup_.incarnation) return;
+  if (!peer) return;
+  if (!reader.ok()) {
+    events->faults.push_back({peer->id, {Errc::corrupt, fmt::format("peer {} sent an acknowledgement that does not parse", peer->id)}});
+    return;
+  }
+  // Of another life, or after the end of this one, when everything sent has been reported as peer_gone.
+  if (peer->gone || prefix.incarnation != peer->incarnation || prefix.to != setup_.incarnation) return;
   if (received > peer->sent || consumed > received) {
     events->faults.push_back({peer->id, {Errc::corrupt, fmt::format("peer {} acknowledges payload {} of {}", peer->id, received, peer->sent)}});
     return;
   }
+  peer->asked = clock_.now();
   peer->consumed_there = std::max(peer->consumed_there, consumed);
   if (received > peer->received_there) {
     for (Sequence s = peer->received_there + 1; s <= received; ++s) events->deliveries.push_back({peer->id, s, Errc::ok});
@@ -492,8 +538,9 @@ void Transport::deliver(Peer& peer, const PayloadHeader& header, TransportEvents
   peer.held.emplace(header.sequence, false);
   const std::size_t slot = (header.sequence - 1) % setup_.window;
   const Arrival arrival{peer.id, header, peer.mailbox->memory().bytes().subspan(slot * slot_size(setup_), header.used)};
-  if (header.checksum != 0 && checksum(arrival.bytes) != header.checksum) {
-    events->faults.push_back({peer.id, {Errc::corrupt, fmt::format("payload {} of peer {} arrived damaged (checksum)", header.sequence, peer.id)}});
+  if ((setup_.checksum || header.checksum != 0) && checksum(arrival.bytes) != header.checksum) {
+    events->faults.push_back({peer.id, {Errc::corrupt, fmt::format("payload {} of peer {} arrived {}", header.sequence, peer.id,
+                                                                   header.checksum != 0 ? "damaged (checksum)" : "without a checksum; all peers of a run have the same setting")}});
     release(arrival);
     return;
   }
@@ -513,11 +560,13 @@ Time Transport::next_deadline() const {
   Time next{std::numeric_limits<std::int64_t>::max()};
   for (const auto& [id, peer] : peers_) {
     if (peer->gone || !peer->link) continue;
-    if (!peer->hello_known || peer->hello_due) next = std::min(next, peer->hello_sent + setup_.resend_after);
+    if (peer->hello_due) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
+    if (!peer->hello_known && peer->hello_sent) next = std::min(next, *peer->hello_sent + setup_.resend_after);
     if (peer->ack_due) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
     for (const Unacked& sent : peer->unacked)
       if (!sent.under_way && sent.retained)
-        next = std::min(next, sent.sent.ns == 0 ? clock_.now() + std::chrono::milliseconds(1) : sent.sent + setup_.resend_after);
+        next = std::min(next, sent.sent ? *sent.sent + setup_.resend_after : clock_.now() + std::chrono::milliseconds(1));
+    if (starved(*peer)) next = std::min(next, peer->asked + setup_.resend_after);
   }
   return next;
 }

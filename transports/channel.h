@@ -48,7 +48,8 @@ struct SendBuffer {
   std::span<std::byte> bytes;  // payload_size_max
 };
 
-// A payload that came.  `bytes` stays valid until release(); until then it occupies a slot of the sender's credit.
+// A payload that came.  `bytes` stays valid until release(), also when its sender is dropped or restarts meanwhile; until
+// then it occupies a slot of the sender's credit.
 struct Arrival {
   PeerId from = 0;
   PayloadHeader header;
@@ -71,7 +72,7 @@ struct TransportEvents {
   std::vector<Arrival> arrivals;
   std::vector<Delivery> deliveries;
   std::vector<PeerId> gone;       // the fabric lost the link to this peer; named once per incarnation
-  std::vector<PeerId> restarted;  // this peer came back as a new incarnation: sequences start again
+  std::vector<PeerId> restarted;  // this peer came back as a new incarnation (named once): set_peer() accepts it
   std::vector<Fault> faults;      // bytes from this peer that break the protocol (dropped)
 
   void clear() {
@@ -91,9 +92,10 @@ class Transport {
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
-  // Where a peer is.  A larger incarnation than before forgets everything about the earlier life.
+  // Where a peer is.  A larger incarnation than before forgets everything about the earlier life; a smaller one is old
+  // news and changes nothing.
   Result<> set_peer(PeerId peer, std::string address, Incarnation incarnation);
-  // Stops caring about a peer: its channels are dropped, what was under way ends as peer_gone.
+  // Stops caring about a peer: its channels are dropped, what was under way ends as peer_gone at the next poll().
   void drop_peer(PeerId peer);
 
   // Starts a channel: `receive` grants the peer a mailbox here.  Idempotent; sending starts as soon as the
@@ -132,18 +134,24 @@ class Transport {
   struct Unacked;
   struct PutUnderWay {
     PeerId peer = 0;
-    Incarnation incarnation = 0;
+    std::uint64_t life = 0;
     Sequence sequence = 0;
     std::uint32_t buffer = 0;
+  };
+  // The mailbox of a dropped peer while arrivals in it are still read.
+  struct Retired {
+    std::unique_ptr<Region> mailbox;
+    std::size_t held = 0;
   };
 
   Peer& at(PeerId peer);
   Peer* find(PeerId peer);
   void say_hello(Peer& peer);
   void acknowledge(Peer& peer);
-  void forget_life(Peer& peer, TransportEvents* events);
+  void end_sends(Peer& peer, std::vector<Delivery>* deliveries);
   bool put(Peer& peer, Unacked& sent);
   void pump(Peer& peer);
+  bool starved(const Peer& peer) const;
   void unpin(std::uint32_t buffer);
   void release_retained(Unacked& sent);
   void drop_acknowledged(Peer& peer);
@@ -164,6 +172,9 @@ class Transport {
   std::map<std::uint32_t, PeerId> links_;  // fabric link id -> peer
   std::map<std::uint64_t, PutUnderWay> puts_;  // by token
   std::uint64_t next_token_ = 1;
+  std::uint64_t next_life_ = 1;
+  std::vector<Retired> retired_;
+  std::vector<Delivery> dropped_;  // ends of drop_peer(), handed out by the next poll()
   FabricEvents fabric_events_;
 };
 

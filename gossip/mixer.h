@@ -88,6 +88,12 @@ struct Affine {
 
 enum class Exchanges : std::uint8_t { model, gradient };
 
+// A vector that both ends of an edge keep the same bits of.
+enum class Replica : std::uint8_t {
+  own,     // of this peer's vector, as the other end holds it
+  theirs,  // of the other end's vector
+};
+
 struct MixerTraits {
   Exchanges exchanges = Exchanges::model;
   bool asynchronous = false;     // pairs exchange when they like; there are no rounds to wait for
@@ -124,6 +130,10 @@ class Mixer {
 
   // Writes the whole of `add`; without a value there is nothing to do (asynchronous mixers only).
   virtual std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) = 0;
+
+  // For those who watch from outside (the simulator's checkers): the replica shared with `peer`, as of the last payload
+  // encoded (own) or handed over (theirs).  Empty where the algorithm keeps none per edge.
+  virtual std::span<const float> replica(PeerId, Replica) const { return {}; }
 
   // What a restart needs.
   virtual void save(Writer&) const {}

@@ -143,6 +143,12 @@ class ChocoPerEdge final : public Choco {
     return Affine{};
   }
 
+  std::span<const float> replica(PeerId peer, Replica which) const override {
+    const auto found = edges_.find(peer);
+    if (found == edges_.end()) return {};
+    return which == Replica::own ? found->second.own.span() : found->second.theirs.span();
+  }
+
   void save(Writer& writer) const override {
     writer.array(std::span<const float>(common_));
     writer.put<std::uint64_t>(edges_.size());

@@ -1,0 +1,436 @@
+#include "runtime/simulator/simulation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <limits>
+#include <utility>
+#include <xxhash.h>
+
+#include "base/check.h"
+#include "gossip/algorithms.h"
+#include "gossip/engine.h"
+#include "runtime/worker.h"
+#include "topologies/topology_spec.h"
+#include "trainer/partition.h"
+#include "trainer/trainer.h"
+#include "transports/channel.h"
+
+namespace gossamer::sim {
+namespace {
+
+constexpr Time kNever{std::numeric_limits<std::int64_t>::max()};
+// How soon a peer whose deadline has passed is run again: what a poll costs.
+constexpr Duration kPollInterval = std::chrono::microseconds(1);
+
+struct Peer {
+  PeerId id = 0;
+  std::unique_ptr<PeerClock> clock;
+  std::unique_ptr<Fabric> fabric;
+  std::unique_ptr<Task> task;
+  std::unique_ptr<Mixer> mixer;
+  std::unique_ptr<Transport> transport;
+  std::unique_ptr<Engine> engine;
+  AlignedBuffer<float> model;
+  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<Trainer> trainer;
+  std::unique_ptr<Worker> worker;
+
+  Random compute;
+  double factor = 1;
+  bool computing = false;
+  bool done = false;
+  bool ended = false;  // failed or crashed
+  Time frozen_until;
+  Time since;  // of the present computation or wait
+  Time wake_at = kNever;
+  std::uint64_t wake_number = 0;
+  PeerOutcome outcome;
+
+  Peer(PeerId self, std::uint64_t seed) : id(self), compute(seed, Purpose::link, self, 0xC0) {}
+};
+
+class Simulation {
+ public:
+  explicit Simulation(const SimulationSetup& setup) : setup_(setup), run_(setup.run) {}
+  ~Simulation() {
+    if (network_) network_->close();
+  }
+
+  Result<> compose();
+  void play();
+  Result<SimulationOutcome> conclude();
+
+ private:
+  Result<> compose(Peer& peer, const Split& data, std::vector<std::uint32_t> shard);
+  std::size_t count() const { return peers_.size(); }
+
+  void wake(PeerId id) { schedule(*peers_[id], queue_.now()); }
+  void schedule(Peer& peer, Time when);
+  void run(Peer& peer);
+  bool step(Peer& peer);
+  void go_on(Peer& peer);
+  void computed(Peer& peer);
+  void arm(Peer& peer);
+  void end(Peer& peer, std::optional<Error> error);
+  void sample(std::uint64_t step);
+  void watch_over();
+  bool at_rest() const;
+
+  const SimulationSetup& setup_;
+  const RunFile& run_;
+  Stream stream_;
+  std::unique_ptr<Topology> topology_;
+  std::unique_ptr<Compressor> compressor_;
+  EventQueue queue_;
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<Checkers> checkers_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+  bool threaded_ = false;
+  std::size_t rounds_open_ = 1;
+  std::size_t slot_bytes_ = 0;
+  std::uint32_t window_ = 0;
+  std::uint64_t steps_ = 0;
+  std::uint64_t sample_every_ = 1;
+  std::vector<std::size_t> reached_;  // peers that have done so many intervals
+  std::size_t busy_ = 0;              // peers neither done nor ended
+  Time all_done_ = kNever;
+  std::optional<Error> error_;
+  std::vector<CurvePoint> curve_;
+};
+
+Result<> Simulation::compose() {
+  GOSSAMER_TRY_ASSIGN(topology_, make_topology(run_.topology));
+  const std::size_t n = topology_->peer_count();
+  GOSSAMER_TRY(validate(setup_.network, setup_.faults, n));
+  GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
+  network_ = std::make_unique<Network>(queue_, setup_.network, setup_.faults, n, setup_.seed, [this](PeerId id) { wake(id); });
+  rounds_open_ = run_.synchrony.mode == Synchrony::stale ? run_.synchrony.stale + 1 : 1;
+
+  Split data;
+  std::vector<std::vector<std::uint32_t>> shards(n);
+  if (needs_data(run_.trainer.task)) {
+    GOSSAMER_TRY_ASSIGN(data, load_data(run_.trainer.data, run_.seed));
+    GOSSAMER_TRY_ASSIGN(shards, partition(*data.train, run_.trainer.partition, n, run_.seed));
+  }
+  for (PeerId id = 0; id < n; ++id) {
+    peers_.push_back(std::make_unique<Peer>(id, setup_.seed));
+    peers_.back()->fabric = network_->make_fabric(id);
+  }
+  for (auto& peer : peers_) GOSSAMER_TRY(compose(*peer, data, std::move(shards[peer->id])));
+  for (const StragglerOptions& one : setup_.network.stragglers) peers_[one.peer]->factor = one.factor;
+  sample_every_ = std::max<std::uint64_t>(1, steps_ / std::max<std::size_t>(1, setup_.curve_points));
+  busy_ = n;
+  return {};
+}
+
+// As a peer's process composes itself (runtime/peer.cc), with the checkers in between.
+Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uint32_t> shard) {
+  const std::size_t n = count();
+  const TrainerOptions& training = run_.trainer;
+  Random clock(setup_.seed, Purpose::link, peer.id, 0xC1);
+  const double offset = seconds(setup_.network.clock_offset) * clock.uniform();
+  peer.clock = std::make_unique<PeerClock>(queue_, from_seconds(offset), setup_.network.clock_drift * (2 * clock.uniform() - 1));
+
+  GOSSAMER_TRY_ASSIGN(peer.task, make_task(training.task, data, std::move(shard), training.batch_size, peer.id, n, run_.seed));
+  const std::uint64_t samples = data.train ? data.train->samples : 0;
+  const std::uint64_t steps_per_epoch =
+      samples ? std::max<std::uint64_t>(1, samples / (n * training.batch_size)) : peer.task->steps_per_epoch();
+  steps_ = training.steps ? training.steps : static_cast<std::uint64_t>(std::llround(training.epochs * static_cast<double>(steps_per_epoch)));
+  const std::size_t size = peer.task->layout().size();
+
+  const ReplicaForm replicas = run_.mixing.replicas == "per-edge"    ? ReplicaForm::per_edge
+                               : run_.mixing.replicas == "aggregate" ? ReplicaForm::aggregate
+                                                                     : ReplicaForm::automatic;
+  GOSSAMER_TRY_ASSIGN(peer.mixer, make_mixer(run_.algorithm, {.self = peer.id,
+                                                              .peers = n,
+                                                              .layout = &peer.task->layout(),
+                                                              .topology = topology_.get(),
+                                                              .compressor = compressor_.get(),
+                                                              .step_size = run_.mixing.step_size,
+                                                              .replicas = replicas,
+                                                              .verify_replicas = setup_.verify_replicas,
+                                                              .rounds_open = rounds_open_,
+                                                              .seed = run_.seed}));
+  if (setup_.wrap) peer.mixer = setup_.wrap(peer.id, std::move(peer.mixer));
+  const MixerTraits traits = peer.mixer->traits();
+  threaded_ = run_.overlap == Overlap::delayed || run_.synchrony.mode == Synchrony::stale || traits.asynchronous;
+  if (setup_.check) {
+    if (!checkers_) {
+      const Duration bound = setup_.progress_bound > Duration{} ? setup_.progress_bound : 2 * run_.deadlines.round;
+      checkers_ = std::make_unique<Checkers>(CheckSetup{.peers = n,
+                                                        .vector_size = size,
+                                                        .rounds_open = rounds_open_,
+                                                        .topology = topology_.get(),
+                                                        .traits = traits,
+                                                        .keeps_mean = keeps_mean(*find_algorithm(run_.algorithm)),
+                                                        .progress_bound = bound},
+                                             queue_);
+    }
+    peer.mixer = watch(std::move(peer.mixer), peer.id, *checkers_);
+  }
+  const TransportSetup transport{.self = peer.id,
+                                 .peers = n,
+                                 .run = mix_seed(run_.seed, size),
+                                 .payload_size_max = peer.mixer->payload_capacity(),
+                                 .resend_after = setup_.network.resend_after,
+                                 .checksum = run_.transport.checksum};
+  window_ = transport.window;
+  slot_bytes_ = (transport.payload_size_max + 63) / 64 * 64;
+  peer.transport = std::make_unique<Transport>(transport, *peer.fabric, *peer.clock);
+  // Only those it may ever talk to: a thousand peers that all know each other cost a million entries.
+  std::vector<PeerId> known;
+  if (traits.uses_graph) {
+    known = potential_neighbours(*topology_, peer.id);
+  } else {
+    for (PeerId other = 0; other < n; ++other)
+      if (other != peer.id) known.push_back(other);
+  }
+  for (const PeerId other : known) GOSSAMER_TRY(peer.transport->set_peer(other, peers_[other]->fabric->address(), 1));
+  peer.engine = std::make_unique<Engine>(EngineSetup{.self = peer.id, .peers = n, .vector_size = size,
+                                                      .rounds_open = rounds_open_, .round_deadline = run_.deadlines.round},
+                                         *peer.clock, *topology_, *peer.mixer, *peer.transport, stream_);
+  peer.model = AlignedBuffer<float>(size);
+  peer.task->initialise(run_.seed, peer.model.span());
+  peer.mixer->start(peer.model.span());
+  GOSSAMER_TRY_ASSIGN(peer.optimizer, make_optimizer(training.optimizer, size));
+  if (checkers_) {
+    peer.optimizer = watch(std::move(peer.optimizer), peer.id, *checkers_);
+    checkers_->started(peer.id, peer.model.span());
+  }
+  peer.trainer = std::make_unique<Trainer>(*peer.task, *peer.optimizer, training.optimizer, training.schedule,
+                                           static_cast<double>(steps_) / static_cast<double>(steps_per_epoch), stream_, peer.model.span());
+  const double share = run_.mixing.weigh_by_samples && samples
+                           ? static_cast<double>(peer.task->samples() * n) / static_cast<double>(samples)
+                           : 1;
+  peer.worker = std::make_unique<Worker>(WorkerSetup{.steps = steps_,
+                                                     .local_steps = run_.synchrony.local_steps,
+                                                     .combine_then_adapt = run_.mixing.order == MixingOrder::combine_then_adapt,
+                                                     .delayed = run_.overlap == Overlap::delayed,
+                                                     .gradient_scale = share},
+                                         *peer.trainer, *peer.engine, *peer.mixer, stream_);
+  return {};
+}
+
+// At most one wake-up is pending per peer; one that is no longer meant finds another number.
+void Simulation::schedule(Peer& peer, Time when) {
+  if (peer.ended || when >= kNever || peer.wake_at <= when) return;
+  peer.wake_at = when;
+  queue_.at(when, [this, &peer, number = ++peer.wake_number] {
+    if (peer.wake_number != number) return;
+    peer.wake_at = kNever;
+    run(peer);
+  });
+}
+
+void Simulation::run(Peer& peer) {
+  if (peer.ended) return;
+  if (queue_.now() < peer.frozen_until) return schedule(peer, peer.frozen_until);
+  if (peer.computing && !threaded_) return;  // its only thread is busy; it looks when it has computed
+  if (!step(peer)) return;
+  if (!peer.computing && !peer.done) go_on(peer);
+  arm(peer);
+}
+
+// Lends the engine time.  False when that ended the peer.
+bool Simulation::step(Peer& peer) {
+  const auto stepped = peer.engine->step();
+  if (!stepped) {
+    end(peer, stepped.error());
+    return false;
+  }
+  if (checkers_) {
+    const std::size_t links = network_->links(peer.id);
+    checkers_->memory(peer.id, network_->memory(peer.id), slot_bytes_ * (2 * window_ * links + rounds_open_ * links + 8));
+  }
+  return true;
+}
+
+// Lets the worker do what can be done now.
+void Simulation::go_on(Peer& peer) {
+  Wants wants = peer.worker->advance();
+  while (wants == Wants::exchange) {
+    const Round closed = peer.engine->stats().rounds;
+    if (!step(peer)) return;
+    if (peer.engine->stats().rounds == closed) return;
+    wants = peer.worker->advance();
+  }
+  const Time now = queue_.now();
+  peer.outcome.wait_s += seconds(now - peer.since);
+  peer.since = now;
+  if (wants == Wants::compute) {
+    peer.computing = true;
+    const Duration drawn = setup_.network.compute.draw(peer.compute);
+    const Duration needed(std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(drawn.count()) * peer.factor)));
+    queue_.at(now + needed, [this, &peer] { computed(peer); });
+    if (threaded_) step(peer);  // what was published leaves meanwhile
+    return;
+  }
+  peer.done = true;
+  peer.outcome.finished_s = seconds(now - EventQueue::kStart);
+  if (checkers_) checkers_->left(peer.id);
+  if (--busy_ == 0) all_done_ = now;
+  step(peer);
+}
+
+void Simulation::computed(Peer& peer) {
+  if (peer.ended) return;
+  const Time now = queue_.now();
+  if (now < peer.frozen_until) {
+    queue_.at(peer.frozen_until, [this, &peer] { computed(peer); });
+    return;
+  }
+  peer.computing = false;
+  peer.outcome.compute_s += seconds(now - peer.since);
+  peer.since = now;
+  queue_.trace().record({3, static_cast<std::uint64_t>(now.ns), peer.id, peer.worker->steps()});
+  if (const auto done = peer.worker->compute(); !done) return end(peer, done.error());
+  if (!step(peer)) return;
+  go_on(peer);
+  if (const std::uint64_t step = peer.worker->steps(); step > 0 && step % sample_every_ == 0) sample(step);
+  arm(peer);
+}
+
+void Simulation::arm(Peer& peer) {
+  if (peer.ended || (peer.computing && !threaded_)) return;
+  const Time due = peer.clock->when(peer.engine->next_deadline());
+  schedule(peer, due < queue_.now() + kPollInterval ? queue_.now() + kPollInterval : due);
+}
+
+// A peer that fails leaves, as its process would: the others see their links to it break.
+void Simulation::end(Peer& peer, std::optional<Error> error) {
+  if (peer.ended) return;
+  peer.ended = true;
+  peer.outcome.crashed = !error;
+  peer.outcome.error = error;
+  if (error && !error_) error_ = Error{error->code, fmt::format("peer {}: {}", peer.id, error->message)};
+  const Time now = queue_.now();
+  if (!peer.done) {
+    peer.outcome.finished_s = seconds(now - EventQueue::kStart);
+    if (--busy_ == 0) all_done_ = now;
+  }
+  if (checkers_) checkers_->left(peer.id);
+  queue_.trace().record({4, static_cast<std::uint64_t>(now.ns), peer.id, error ? static_cast<std::uint64_t>(error->code) : 0});
+  if (error) network_->crash(peer.id, std::chrono::milliseconds(10));
+}
+
+double consensus(const std::vector<std::unique_ptr<Peer>>& peers, std::vector<double>* mean) {
+  const std::size_t size = peers.front()->model.size();
+  mean->assign(size, 0);
+  for (const auto& peer : peers)
+    for (std::size_t i = 0; i < size; ++i) (*mean)[i] += peer->model[i];
+  for (double& value : *mean) value /= static_cast<double>(peers.size());
+  double sum = 0;
+  for (const auto& peer : peers)
+    for (std::size_t i = 0; i < size; ++i) sum += (peer->model[i] - (*mean)[i]) * (peer->model[i] - (*mean)[i]);
+  return std::sqrt(sum / static_cast<double>(peers.size()));
+}
+
+// One point of the curve whenever the last peer has done so many steps.
+void Simulation::sample(std::uint64_t step) {
+  const std::size_t interval = step / sample_every_;
+  if (reached_.size() < interval) reached_.resize(interval);
+  if (++reached_[interval - 1] < count()) return;
+  CurvePoint point{.step = step, .seconds = seconds(queue_.now() - EventQueue::kStart)};
+  for (const auto& peer : peers_) point.loss += peer->worker->last_loss() / static_cast<double>(count());
+  std::vector<double> mean;
+  point.consensus_distance = consensus(peers_, &mean);
+  curve_.push_back(point);
+}
+
+void Simulation::watch_over() {
+  if (!checkers_ || busy_ == 0) return;
+  checkers_->look_for_progress();
+  const Duration bound = setup_.progress_bound > Duration{} ? setup_.progress_bound : 2 * run_.deadlines.round;
+  queue_.at(queue_.now() + bound / 4, [this] { watch_over(); });
+}
+
+bool Simulation::at_rest() const {
+  return std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->ended || peer->engine->drained(); });
+}
+
+void Simulation::play() {
+  for (const PauseOptions& pause : setup_.faults.pauses)
+    queue_.at(EventQueue::kStart + pause.at, [this, &pause] {
+      Peer& peer = *peers_[pause.peer];
+      peer.frozen_until = std::max(peer.frozen_until, queue_.now() + pause.length);
+    });
+  for (const CrashOptions& crash : setup_.faults.crashes)
+    queue_.at(EventQueue::kStart + crash.at, [this, &crash] {
+      Peer& peer = *peers_[crash.peer];
+      if (peer.ended) return;
+      end(peer, std::nullopt);
+      network_->crash(crash.peer, crash.noticed_after);
+    });
+  for (auto& peer : peers_) {
+    peer->since = queue_.now();
+    wake(peer->id);
+  }
+  watch_over();
+  while (!queue_.empty() && !(busy_ == 0 && at_rest())) {
+    if (busy_ == 0 && queue_.now() - all_done_ > run_.deadlines.round) {
+      if (!error_) error_ = Error{Errc::timed_out, "the last payloads were not acknowledged in time"};
+      return;
+    }
+    if (setup_.events_max && queue_.executed() >= setup_.events_max) {
+      if (!error_) error_ = Error{Errc::timed_out, fmt::format("{} events were not enough to end the run", setup_.events_max)};
+      return;
+    }
+    queue_.step();
+  }
+}
+
+Result<SimulationOutcome> Simulation::conclude() {
+  SimulationOutcome outcome;
+  outcome.seconds = seconds((all_done_ < kNever ? all_done_ : queue_.now()) - EventQueue::kStart);
+  outcome.events = queue_.executed();
+  outcome.trace_hash = queue_.trace().hash();
+  outcome.network = network_->counts();
+  outcome.error = error_;
+  outcome.curve = std::move(curve_);
+  const bool whole = !error_ && setup_.faults.crashes.empty();
+  Round rounds = 0;
+  for (auto& peer : peers_) {
+    // What others' exchanges brought after the last step.
+    if (whole && peer->mixer->traits().asynchronous) peer->engine->apply(peer->model.span());
+    if (whole && checkers_) checkers_->at_rest(peer->id, peer->model.span());
+    PeerOutcome& one = peer->outcome;
+    one.steps = peer->worker->steps();
+    one.rounds = peer->engine->stats().rounds;
+    rounds = std::max(rounds, one.rounds);
+    const Evaluation evaluation = peer->task->evaluate(stream_, peer->model.span());
+    one.loss = evaluation.loss;
+    one.accuracy = evaluation.accuracy;
+    one.bytes_sent = peer->fabric->traffic().bytes_sent;
+    one.bytes_received = peer->fabric->traffic().bytes_received;
+    one.memory_most = network_->memory_most(peer->id);
+    outcome.models_hash = mix_seed(outcome.models_hash, XXH3_64bits(peer->model.data(), peer->model.size() * sizeof(float)));
+    outcome.models.emplace_back(peer->model.span().begin(), peer->model.span().end());
+    outcome.peers.push_back(one);
+  }
+  GOSSAMER_CHECK(network_->sources_disturbed() == 0, "a transport wrote a buffer while a put of it was under way");
+  if (whole && checkers_) checkers_->ended();
+  if (checkers_) {
+    outcome.violations = checkers_->violations();
+    outcome.violations_found = checkers_->found();
+  }
+  outcome.seconds_per_round = rounds ? outcome.seconds / static_cast<double>(rounds) : 0;
+  std::vector<double> mean;
+  outcome.consensus_distance = consensus(peers_, &mean);
+  const std::vector<float> mean_model(mean.begin(), mean.end());
+  const Evaluation evaluation = peers_.front()->task->evaluate(stream_, mean_model);
+  outcome.loss = evaluation.loss;
+  outcome.accuracy = evaluation.accuracy;
+  return outcome;
+}
+
+}  // namespace
+
+Result<SimulationOutcome> simulate(const SimulationSetup& setup) {
+  Simulation simulation(setup);
+  GOSSAMER_TRY(simulation.compose());
+  simulation.play();
+  return simulation.conclude();
+}
+
+}  // namespace gossamer::sim

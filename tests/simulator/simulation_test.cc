@@ -1,0 +1,192 @@
+// Whole runs in virtual time: the same bits as production code over loopback, faults that change nothing, errors by
+// their deadlines.
+#include "runtime/simulator/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/simulator/runs.h"
+
+namespace gossamer {
+namespace {
+
+using sim::SimulationOutcome;
+using sim::SimulationSetup;
+using testing_support::must_simulate;
+using testing_support::rough_weather;
+using testing_support::small_run;
+using testing_support::told;
+using testing_support::train_over_loopback;
+
+RunFile choco(const std::string& family, std::size_t peers) {
+  RunFile run = small_run("choco-sgd", family, peers);
+  run.compression = {.codec = CodecId::top_k, .ratio = 0.25};
+  run.mixing.step_size = 0.3;
+  return run;
+}
+
+std::vector<RunFile> bulk_runs() {
+  std::vector<RunFile> runs = {small_run("d-psgd", "ring", 5), small_run("d-psgd", "one-peer-exponential", 8),
+                               small_run("all-reduce", "ring", 4), choco("ring", 5), choco("one-peer-hypercube", 8)};
+  runs.push_back(small_run("d-psgd", "ring", 5));
+  runs.back().overlap = Overlap::delayed;
+  runs.push_back(small_run("d-psgd", "ring", 5));
+  runs.back().synchrony.local_steps = 3;
+  runs.push_back(small_run("d-psgd", "ring", 5));
+  runs.back().mixing.order = MixingOrder::combine_then_adapt;
+  runs.push_back(small_run("d-psgd", "ring", 1));
+  return runs;
+}
+
+// The strongest proof that it is the same code: not one bit differs.
+TEST(Simulation, BulkRunsGiveTheBitsOfLoopback) {
+  for (const RunFile& run : bulk_runs()) {
+    const SimulationOutcome outcome = must_simulate({.run = run});
+    EXPECT_TRUE(outcome.good()) << run.algorithm << ": " << told(outcome);
+    EXPECT_EQ(outcome.models, train_over_loopback(run)) << run.algorithm;
+  }
+}
+
+TEST(Simulation, FaultsThatAreRepairedChangeNoBit) {
+  for (const RunFile& run : bulk_runs()) {
+    SimulationSetup setup{.run = run};
+    const auto wanted = must_simulate(setup);
+    setup.faults = rough_weather();
+    setup.network.in_order = false;
+    setup.network.latency = {.kind = sim::Delay::Kind::lognormal, .base = std::chrono::milliseconds(1), .sigma = 1};
+    setup.network.compute = {.kind = sim::Delay::Kind::exponential, .spread = std::chrono::milliseconds(5)};
+    setup.network.clock_drift = 1e-3;
+    setup.network.clock_offset = std::chrono::seconds(100);
+    for (setup.seed = 1; setup.seed <= 3; ++setup.seed) {
+      const auto outcome = must_simulate(setup);
+      EXPECT_TRUE(outcome.good()) << run.algorithm << " seed " << setup.seed << ": " << told(outcome);
+      EXPECT_EQ(outcome.models, wanted.models) << run.algorithm << " seed " << setup.seed;
+      if (run.topology.peers == 1) continue;
+      EXPECT_GT(outcome.network.lost, 0u);
+      EXPECT_GT(outcome.network.duplicated, 0u);
+      EXPECT_GT(outcome.network.reordered, 0u);
+      EXPECT_GT(outcome.network.refused, 0u);
+    }
+  }
+}
+
+TEST(Simulation, TheSameSeedGivesTheSameEvents) {
+  SimulationSetup setup{.run = choco("ring", 6), .faults = rough_weather()};
+  const auto first = must_simulate(setup), second = must_simulate(setup);
+  EXPECT_EQ(first.trace_hash, second.trace_hash);
+  EXPECT_EQ(first.models_hash, second.models_hash);
+  EXPECT_EQ(first.events, second.events);
+  setup.seed = 2;
+  EXPECT_NE(must_simulate(setup).trace_hash, first.trace_hash);
+}
+
+TEST(Simulation, CheckersDoNotChangeTheRun) {
+  SimulationSetup setup{.run = choco("one-peer-hypercube", 8), .faults = rough_weather()};
+  const auto watched = must_simulate(setup);
+  setup.check = false;
+  EXPECT_EQ(must_simulate(setup).models_hash, watched.models_hash);
+}
+
+// Latency and computation alone: a bulk step takes the slowest step plus what the exchange takes.
+TEST(Simulation, TimeIsWhatTheNetworkFileSays) {
+  SimulationSetup setup{.run = small_run("d-psgd", "complete", 3, 10)};
+  setup.network.compute = {.base = std::chrono::milliseconds(10)};
+  setup.network.latency = {.base = std::chrono::milliseconds(1)};
+  setup.network.stragglers = {{.peer = 1, .factor = 3}};
+  const auto outcome = must_simulate(setup);
+  EXPECT_NEAR(outcome.seconds, 10 * 0.031 + 0.002, 0.003);
+  EXPECT_NEAR(outcome.peers[1].compute_s, 0.3, 1e-9);
+  EXPECT_NEAR(outcome.peers[0].compute_s, 0.1, 1e-9);
+}
+
+// A payload of 4000 bytes at 1 MB/s is 4 ms on the wire; two of them share the sender's card and not the links.
+TEST(Simulation, BandwidthIsServedOneAfterAnother) {
+  SimulationSetup setup{.run = small_run("d-psgd", "complete", 3, 20)};
+  setup.run.trainer.task.dimension = 1000;
+  setup.network.compute = {.base = std::chrono::milliseconds(1)};
+  setup.network.latency = {};
+  setup.network.bandwidth = 1e6;
+  const double links = must_simulate(setup).seconds;
+  EXPECT_NEAR(links, 20 * 0.005, 0.01);
+  setup.network.bandwidth = 0;
+  setup.network.card_bandwidth = 1e6;
+  EXPECT_NEAR(must_simulate(setup).seconds, 20 * 0.009, 0.1 * 20 * 0.009);
+}
+
+TEST(Simulation, BytesAreCountedAtBothEnds) {
+  const auto outcome = must_simulate({.run = small_run("d-psgd", "ring", 4, 10)});
+  std::uint64_t sent = 0, received = 0;
+  for (const auto& peer : outcome.peers) {
+    EXPECT_GE(peer.bytes_sent, 10u * 2 * (12 * 4 + 64));
+    sent += peer.bytes_sent;
+    received += peer.bytes_received;
+  }
+  EXPECT_EQ(sent, received);
+}
+
+TEST(Simulation, ACrashEndsTheSurvivorsWithAClearError) {
+  SimulationSetup setup{.run = small_run("d-psgd", "ring", 4, 200)};
+  setup.faults.crashes = {{.peer = 2, .at = std::chrono::milliseconds(500)}};
+  const auto outcome = must_simulate(setup);
+  ASSERT_TRUE(outcome.error);
+  EXPECT_EQ(outcome.error->code, Errc::peer_gone) << outcome.error->message;
+  EXPECT_NE(outcome.error->message.find("peer 2"), std::string::npos) << outcome.error->message;
+  EXPECT_TRUE(outcome.peers[2].crashed);
+  for (const PeerId survivor : {0u, 1u, 3u}) EXPECT_TRUE(outcome.peers[survivor].error) << survivor;
+  EXPECT_LT(outcome.seconds, 1);
+}
+
+TEST(Simulation, ACrashThatNobodyNoticesEndsAtTheDeadline) {
+  SimulationSetup setup{.run = small_run("d-psgd", "ring", 4, 200)};
+  setup.run.deadlines.round = std::chrono::seconds(3);
+  setup.faults.crashes = {{.peer = 2, .at = std::chrono::milliseconds(500), .noticed_after = std::nullopt}};
+  const auto outcome = must_simulate(setup);
+  ASSERT_TRUE(outcome.error);
+  EXPECT_EQ(outcome.error->code, Errc::timed_out) << outcome.error->message;
+  EXPECT_NE(outcome.error->message.find("peer 2"), std::string::npos) << outcome.error->message;
+  EXPECT_GE(outcome.seconds, 3.4);
+  EXPECT_LT(outcome.seconds, 7);
+}
+
+TEST(Simulation, APartitionThatHealsCostsOnlyTime) {
+  SimulationSetup setup{.run = choco("ring", 6)};
+  const auto wanted = must_simulate(setup);
+  for (const bool one_way : {false, true}) {
+    setup.faults.partitions = {{.from = std::chrono::milliseconds(50), .until = std::chrono::milliseconds(1050), .peers = {0, 1, 2}, .one_way = one_way}};
+    const auto outcome = must_simulate(setup);
+    EXPECT_TRUE(outcome.good()) << told(outcome);
+    EXPECT_EQ(outcome.models, wanted.models);
+    EXPECT_GT(outcome.seconds, 1);
+    EXPECT_LT(wanted.seconds, 0.5);
+  }
+}
+
+TEST(Simulation, APausedPeerHoldsUpItsNeighboursAndNothingElse) {
+  SimulationSetup setup{.run = small_run("d-psgd", "ring", 4)};
+  const auto wanted = must_simulate(setup);
+  setup.faults.pauses = {{.peer = 1, .at = std::chrono::milliseconds(45), .length = std::chrono::seconds(1)}};
+  const auto outcome = must_simulate(setup);
+  EXPECT_TRUE(outcome.good()) << told(outcome);
+  EXPECT_EQ(outcome.models, wanted.models);
+  EXPECT_NEAR(outcome.seconds - wanted.seconds, 1, 0.02);
+}
+
+TEST(Simulation, TheCurveShowsConsensusAndLossFalling) {
+  SimulationSetup setup{.run = small_run("d-psgd", "complete", 4, 100)};
+  setup.run.trainer.task.heterogeneity = 0;
+  const auto outcome = must_simulate(setup);
+  ASSERT_EQ(outcome.curve.size(), 20u);
+  EXPECT_LT(outcome.curve.back().loss, outcome.curve.front().loss);
+  EXPECT_EQ(outcome.curve.back().step, 100u);
+}
+
+TEST(Simulation, WhatTheFilesGetWrongIsSaid) {
+  SimulationSetup setup{.run = small_run("d-psgd", "ring", 4)};
+  setup.network.stragglers = {{.peer = 4, .factor = 2}};
+  const auto refused = sim::simulate(setup);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::invalid_argument);
+  EXPECT_NE(refused.error().message.find("peers 0 to 3"), std::string::npos) << refused.error().message;
+}
+
+}  // namespace
+}  // namespace gossamer

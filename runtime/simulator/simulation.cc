@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "gossip/algorithms.h"
 #include "gossip/engine.h"
+#include "runtime/check_run.h"
 #include "runtime/worker.h"
 #include "topologies/topology_spec.h"
 #include "trainer/partition.h"
@@ -100,6 +101,7 @@ class Simulation {
 };
 
 Result<> Simulation::compose() {
+  GOSSAMER_TRY(check_run(run_));
   GOSSAMER_TRY_ASSIGN(topology_, make_topology(run_.topology));
   const std::size_t n = topology_->peer_count();
   GOSSAMER_TRY(validate(setup_.network, setup_.faults, n));
@@ -139,19 +141,9 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
   steps_ = training.steps ? training.steps : static_cast<std::uint64_t>(std::llround(training.epochs * static_cast<double>(steps_per_epoch)));
   const std::size_t size = peer.task->layout().size();
 
-  const ReplicaForm replicas = run_.mixing.replicas == "per-edge"    ? ReplicaForm::per_edge
-                               : run_.mixing.replicas == "aggregate" ? ReplicaForm::aggregate
-                                                                     : ReplicaForm::automatic;
-  GOSSAMER_TRY_ASSIGN(peer.mixer, make_mixer(run_.algorithm, {.self = peer.id,
-                                                              .peers = n,
-                                                              .layout = &peer.task->layout(),
-                                                              .topology = topology_.get(),
-                                                              .compressor = compressor_.get(),
-                                                              .step_size = run_.mixing.step_size,
-                                                              .replicas = replicas,
-                                                              .verify_replicas = setup_.verify_replicas,
-                                                              .rounds_open = rounds_open_,
-                                                              .seed = run_.seed}));
+  MixerSetup mixer = mixer_setup(run_, peer.id, *topology_, *compressor_, peer.task->layout());
+  mixer.verify_replicas = setup_.verify_replicas;
+  GOSSAMER_TRY_ASSIGN(peer.mixer, make_mixer(run_.algorithm, mixer));
   if (setup_.wrap) peer.mixer = setup_.wrap(peer.id, std::move(peer.mixer));
   const MixerTraits traits = peer.mixer->traits();
   threaded_ = run_.overlap == Overlap::delayed || run_.synchrony.mode == Synchrony::stale || traits.asynchronous;
@@ -207,6 +199,7 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
                                                      .local_steps = run_.synchrony.local_steps,
                                                      .combine_then_adapt = run_.mixing.order == MixingOrder::combine_then_adapt,
                                                      .delayed = run_.overlap == Overlap::delayed,
+                                                     .free_running = run_.synchrony.mode == Synchrony::stale || traits.asynchronous,
                                                      .gradient_scale = share},
                                          *peer.trainer, *peer.engine, *peer.mixer, stream_);
   return {};
@@ -392,7 +385,7 @@ Result<SimulationOutcome> Simulation::conclude() {
   Round rounds = 0;
   for (auto& peer : peers_) {
     // What others' exchanges brought after the last step.
-    if (whole && peer->mixer->traits().asynchronous) peer->engine->apply(peer->model.span());
+    if (whole && peer->mixer->traits().asynchronous) peer->worker->settle();
     if (whole && checkers_) checkers_->at_rest(peer->id, peer->model.span());
     PeerOutcome& one = peer->outcome;
     one.steps = peer->worker->steps();

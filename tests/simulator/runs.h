@@ -80,13 +80,17 @@ inline std::vector<std::vector<float>> train_over_loopback(const RunFile& run) {
   }
   for (PeerId a = 0; a < n; ++a)
     for (PeerId b = 0; b < n; ++b)
-      if (a != b) EXPECT_TRUE(all[a].transport->set_peer(b, all[b].fabric->address(), 1));
+      if (a != b) {
+        EXPECT_TRUE(all[a].transport->set_peer(b, all[b].fabric->address(), 1));
+      }
   for (int turns = 0; turns < 100000; ++turns) {
     bool done = true;
     for (One& one : all) {
       const Wants wants = one.worker->advance();
       done &= wants == Wants::done;
-      if (wants == Wants::compute) EXPECT_TRUE(one.worker->compute());
+      if (wants == Wants::compute) {
+        EXPECT_TRUE(one.worker->compute());
+      }
       EXPECT_TRUE(one.engine->step());
     }
     if (!done) continue;

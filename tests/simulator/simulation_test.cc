@@ -69,6 +69,16 @@ TEST(Simulation, FaultsThatAreRepairedChangeNoBit) {
   }
 }
 
+// Once every acknowledgement that frees a slot was lost while those of arrival came through, nothing asked for them again.
+TEST(Simulation, ALostCreditIsAskedForAgain) {
+  SimulationSetup setup{.run = small_run("d-psgd", "ring", 2, 100)};
+  setup.faults.loss = 0.5;
+  for (setup.seed = 1; setup.seed <= 5; ++setup.seed) {
+    const auto outcome = must_simulate(setup);
+    EXPECT_TRUE(outcome.good()) << "seed " << setup.seed << ": " << told(outcome);
+  }
+}
+
 TEST(Simulation, TheSameSeedGivesTheSameEvents) {
   SimulationSetup setup{.run = choco("ring", 6), .faults = rough_weather()};
   const auto first = must_simulate(setup), second = must_simulate(setup);
@@ -86,19 +96,21 @@ TEST(Simulation, CheckersDoNotChangeTheRun) {
   EXPECT_EQ(must_simulate(setup).models_hash, watched.models_hash);
 }
 
-// Latency and computation alone: a bulk step takes the slowest step plus what the exchange takes.
+// Latency and computation alone.  The straggler finds the others' payloads there already and never waits for them, so the
+// run takes its steps, the hellos at the start and the last payload's way.
 TEST(Simulation, TimeIsWhatTheNetworkFileSays) {
   SimulationSetup setup{.run = small_run("d-psgd", "complete", 3, 10)};
   setup.network.compute = {.base = std::chrono::milliseconds(10)};
   setup.network.latency = {.base = std::chrono::milliseconds(1)};
   setup.network.stragglers = {{.peer = 1, .factor = 3}};
   const auto outcome = must_simulate(setup);
-  EXPECT_NEAR(outcome.seconds, 10 * 0.031 + 0.002, 0.003);
+  EXPECT_NEAR(outcome.seconds, 10 * 0.030 + 0.003, 1e-6);
   EXPECT_NEAR(outcome.peers[1].compute_s, 0.3, 1e-9);
   EXPECT_NEAR(outcome.peers[0].compute_s, 0.1, 1e-9);
 }
 
-// A payload of 4000 bytes at 1 MB/s is 4 ms on the wire; two of them share the sender's card and not the links.
+// A payload of 4064 bytes at 1 MB/s is 4 ms on the wire.  Two of them share the sender's card and not the links; and where two
+// senders speak to one receiver at once, they share its card too.
 TEST(Simulation, BandwidthIsServedOneAfterAnother) {
   SimulationSetup setup{.run = small_run("d-psgd", "complete", 3, 20)};
   setup.run.trainer.task.dimension = 1000;
@@ -109,7 +121,9 @@ TEST(Simulation, BandwidthIsServedOneAfterAnother) {
   EXPECT_NEAR(links, 20 * 0.005, 0.01);
   setup.network.bandwidth = 0;
   setup.network.card_bandwidth = 1e6;
-  EXPECT_NEAR(must_simulate(setup).seconds, 20 * 0.009, 0.1 * 20 * 0.009);
+  const double cards = must_simulate(setup).seconds;
+  EXPECT_GT(cards, 20 * 0.009);
+  EXPECT_LT(cards, 20 * 0.0135);
 }
 
 TEST(Simulation, BytesAreCountedAtBothEnds) {

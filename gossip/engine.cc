@@ -22,6 +22,13 @@ void affine_apply(double a, std::span<const float> add, std::span<float> vector)
   axpy(1, add, vector);
 }
 
+// "peer 1, peer 3"
+std::string senders(std::span<const Arrival> arrivals) {
+  std::string text;
+  for (const Arrival& arrival : arrivals) text += fmt::format("{}peer {}", text.empty() ? "" : ", ", arrival.from);
+  return text;
+}
+
 }  // namespace
 
 Engine::Engine(EngineSetup setup, const Clock& clock, const Topology& topology, Mixer& mixer, Transport& transport,
@@ -141,7 +148,7 @@ Result<> Engine::answer(const Arrival& arrival) {
   const RoundInfo info{.round = arrival.header.round, .self = setup_.self, .peers = setup_.peers};
   auto plan = mixer_.arrived(stream_, info, {&arrival, 1});
   transport_.release(arrival);
-  if (!plan) return Failure(plan.error());
+  if (!plan) return fail(fmt::format("a payload of {}", senders({&arrival, 1})), plan.error());
   settle(info);
   Answer answer{info, {}};
   for (Outgoing& what : plan->send) answer.sends.push_back({std::move(what), std::nullopt, {}});
@@ -216,7 +223,7 @@ Result<bool> Engine::pump_arrivals(OpenRound& round) {
     waiting_.erase({arrival.header.round, arrival.header.phase, arrival.from});
     transport_.release(arrival);
   }
-  if (!plan) return fail(fmt::format("round {}", round.info.round), plan.error());
+  if (!plan) return fail(fmt::format("round {}, with payloads of {}", round.info.round, senders(here)), plan.error());
   if (traits_.asynchronous) settle(round.info);
   for (Outgoing& what : plan->send) round.sends.push_back({std::move(what), std::nullopt, {}});
   round.awaits = std::move(plan->await);

@@ -18,9 +18,13 @@ class ChannelBackends : public ::testing::TestWithParam<Backend> {
     auto fabric = world_->make();
     EXPECT_TRUE(fabric) << fabric.error().message;
     node.fabric = std::move(*fabric);
-    node.transport = std::make_unique<Transport>(
-        TransportSetup{.self = id, .peers = 2, .run = 7, .payload_size_max = payload_size_max, .window = 3, .checksum = true},
-        *node.fabric, clock_);
+    node.transport = std::make_unique<Transport>(TransportSetup{.self = id,
+                                                                .peers = 2,
+                                                                .run = 7,
+                                                                .payload_size_max = payload_size_max,
+                                                                .window = 3,
+                                                                .checksum = true},
+                                                 *node.fabric, clock_);
     return node;
   }
   bool until(std::vector<Node*> nodes, const std::function<bool()>& done) {
@@ -44,22 +48,27 @@ TEST_P(ChannelBackends, CarryPayloadsBothWaysInOrder) {
   for (PeerId id : {0u, 1u}) ASSERT_TRUE(nodes[id].transport->open(1 - id, true));
   std::uint64_t sent[2] = {}, came[2] = {}, delivered[2] = {};
   std::mt19937 random(3);
-  EXPECT_TRUE(until({&nodes[0], &nodes[1]}, [&] {
-    for (PeerId id : {0u, 1u}) {
-      Node& node = nodes[id];
-      while (sent[id] < payloads && node.transport->has_credit(1 - id))
-        node.send(++sent[id], random() % 10 == 0 ? size_max - random() % 100 : random() % 3000, 1 - id);
-      for (const Arrival& arrival : node.events.arrivals) {
-        EXPECT_EQ(arrival.header.sequence, ++came[id]);
-        EXPECT_EQ(first_difference(arrival.bytes, came[id]), arrival.bytes.size());
-        node.transport->release(arrival);
-      }
-      for (const Delivery& delivery : node.events.deliveries) EXPECT_EQ(delivery.sequence, ++delivered[id]);
-      for (const Fault& fault : node.events.faults) ADD_FAILURE() << fault.error.message;
-      node.events.clear();
-    }
-    return delivered[0] == payloads && delivered[1] == payloads && nodes[0].transport->drained() && nodes[1].transport->drained();
-  })) << "came: " << came[0] << " and " << came[1];
+  EXPECT_TRUE(until({&nodes[0], &nodes[1]},
+                    [&] {
+                      for (PeerId id : {0u, 1u}) {
+                        Node& node = nodes[id];
+                        while (sent[id] < payloads && node.transport->has_credit(1 - id))
+                          node.send(++sent[id],
+                                    random() % 10 == 0 ? size_max - random() % 100 : random() % 3000, 1 - id);
+                        for (const Arrival& arrival : node.events.arrivals) {
+                          EXPECT_EQ(arrival.header.sequence, ++came[id]);
+                          EXPECT_EQ(first_difference(arrival.bytes, came[id]), arrival.bytes.size());
+                          node.transport->release(arrival);
+                        }
+                        for (const Delivery& delivery : node.events.deliveries)
+                          EXPECT_EQ(delivery.sequence, ++delivered[id]);
+                        for (const Fault& fault : node.events.faults) ADD_FAILURE() << fault.error.message;
+                        node.events.clear();
+                      }
+                      return delivered[0] == payloads && delivered[1] == payloads &&
+                             nodes[0].transport->drained() && nodes[1].transport->drained();
+                    }))
+      << "came: " << came[0] << " and " << came[1];
   EXPECT_EQ(came[0], payloads);
   EXPECT_EQ(came[1], payloads);
 }
@@ -80,7 +89,8 @@ TEST_P(ChannelBackends, EndWhatWasUnderWayToAPeerThatLeft) {
   for (const Delivery& delivery : a.events.deliveries) EXPECT_EQ(delivery.status, Errc::peer_gone);
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, ChannelBackends, ::testing::ValuesIn(all_backends()), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Every, ChannelBackends, ::testing::ValuesIn(all_backends()),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace gossamer::testing

@@ -1,5 +1,5 @@
-// What the tests of channels share: peers on one thread and a clock that the test moves, a fabric with hooks, and a
-// puppet that speaks raw notices.
+// What the tests of channels share: peers on one thread and a clock that the test moves, a fabric with hooks,
+// and a puppet that speaks raw notices.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -45,8 +45,12 @@ class HookedFabric final : public Fabric {
     if (region) allocated.push_back((*region)->memory());
     return region;
   }
-  Result<std::unique_ptr<Region>> add_region(MemoryView memory) override { return inner_->add_region(memory); }
-  Result<std::unique_ptr<Link>> connect(std::string_view address) override { return inner_->connect(address); }
+  Result<std::unique_ptr<Region>> add_region(MemoryView memory) override {
+    return inner_->add_region(memory);
+  }
+  Result<std::unique_ptr<Link>> connect(std::string_view address) override {
+    return inner_->connect(address);
+  }
   void poll(FabricEvents* events) override {
     inner_->poll(events);
     if (after_poll) after_poll(events);
@@ -58,7 +62,9 @@ class HookedFabric final : public Fabric {
   std::unique_ptr<Fabric> inner_;
 };
 
-inline void must(const Result<>& result) { ASSERT_TRUE(result) << result.error().message; }
+inline void must(const Result<>& result) {
+  ASSERT_TRUE(result) << result.error().message;
+}
 
 inline std::vector<std::byte> cut(std::vector<std::byte> notice, std::size_t size) {
   notice.resize(size);
@@ -70,7 +76,9 @@ inline std::uint32_t magic_of(const Notice& notice) {
   if (notice.size >= sizeof magic) std::memcpy(&magic, notice.data.data(), sizeof magic);
   return magic;
 }
-inline bool is_payload(const Notice& notice) { return magic_of(notice) == kPayloadMagic; }
+inline bool is_payload(const Notice& notice) {
+  return magic_of(notice) == kPayloadMagic;
+}
 // Control notices: the kind follows magic and version.
 inline bool is_control(const Notice& notice, std::uint16_t kind) {
   std::uint16_t found = 0;
@@ -78,8 +86,12 @@ inline bool is_control(const Notice& notice, std::uint16_t kind) {
   std::memcpy(&found, notice.data.data() + 6, sizeof found);
   return found == kind;
 }
-inline bool is_hello(const Notice& notice) { return is_control(notice, 1); }
-inline bool is_ack(const Notice& notice) { return is_control(notice, 2); }
+inline bool is_hello(const Notice& notice) {
+  return is_control(notice, 1);
+}
+inline bool is_ack(const Notice& notice) {
+  return is_control(notice, 2);
+}
 
 // A Transport and everything that it reported.
 struct Node {
@@ -132,7 +144,8 @@ class ChannelWorld {
   void connect(Node& from, Node& to) {
     ASSERT_TRUE(from.transport->open(to.id, false));
     ASSERT_TRUE(to.transport->open(from.id, true));
-    ASSERT_TRUE(until({&from, &to}, [&] { return from.transport->has_credit(to.id); })) << "no mailbox was granted";
+    ASSERT_TRUE(until({&from, &to}, [&] { return from.transport->has_credit(to.id); }))
+        << "no mailbox was granted";
   }
 
   // Polls in turn, one millisecond apart, until `done`.
@@ -145,7 +158,8 @@ class ChannelWorld {
     return done();
   }
   void settle(std::vector<Node*> nodes, int turns = 10) {
-    until(std::move(nodes), [] { return false; }, turns);
+    until(
+        std::move(nodes), [] { return false; }, turns);
   }
 
   std::shared_ptr<LoopbackHub> hub = std::make_shared<LoopbackHub>();
@@ -168,7 +182,8 @@ struct Puppet {
   std::uint32_t slots = 0;
   std::uint64_t slot_size = 0;
 
-  Puppet(PeerId rank, const std::shared_ptr<LoopbackHub>& hub) : id(rank), fabric(make_loopback(hub).value()) {
+  Puppet(PeerId rank, const std::shared_ptr<LoopbackHub>& hub)
+      : id(rank), fabric(make_loopback(hub).value()) {
     mailbox = fabric->allocate(1024).value();
     source = fabric->allocate(1024).value();
   }
@@ -212,7 +227,8 @@ struct Puppet {
     writer.put(consumed);
     return writer.take();
   }
-  std::vector<std::byte> payload(Sequence sequence, std::uint64_t used = 0, std::uint32_t checksum = 0) const {
+  std::vector<std::byte> payload(Sequence sequence, std::uint64_t used = 0,
+                                 std::uint32_t checksum = 0) const {
     PayloadHeader header;
     header.sender = id;
     header.incarnation = incarnation;

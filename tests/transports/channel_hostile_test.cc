@@ -27,11 +27,15 @@ class ChannelHostile : public ::testing::Test {
     for (int i = 0; i < 5; ++i) {
       victim_.events.clear();
       good_.events.clear();
-      ASSERT_TRUE(world_.until({&victim_, &good_}, [&] { return victim_.transport->has_credit(2) && good_.transport->has_credit(0); }, 1000));
+      ASSERT_TRUE(world_.until(
+          {&victim_, &good_},
+          [&] { return victim_.transport->has_credit(2) && good_.transport->has_credit(0); }, 1000));
       const auto number = ++served_;
       victim_.send(number, 100, 2);
       good_.send(number, 100, 0);
-      ASSERT_TRUE(world_.until({&victim_, &good_}, [&] { return !victim_.events.arrivals.empty() && !good_.events.arrivals.empty(); }, 1000));
+      ASSERT_TRUE(world_.until(
+          {&victim_, &good_},
+          [&] { return !victim_.events.arrivals.empty() && !good_.events.arrivals.empty(); }, 1000));
       EXPECT_EQ(first_difference(victim_.events.arrivals[0].bytes, number), 100u);
       EXPECT_EQ(first_difference(good_.events.arrivals[0].bytes, number), 100u);
       victim_.transport->release(victim_.events.arrivals[0]);
@@ -98,7 +102,8 @@ TEST_F(ChannelHostile, SlotsSmallerThanAPayloadAreRefused) {
 
 TEST_F(ChannelHostile, NobodyIsBlamedForBytesWithoutASender) {
   const auto hello = puppet_.hello();
-  for (const std::size_t size : {1u, 4u, 8u, 11u}) expect_fault(std::span(hello).first(size), Errc::corrupt, "not Gossamer's", 0);
+  for (const std::size_t size : {1u, 4u, 8u, 11u})
+    expect_fault(std::span(hello).first(size), Errc::corrupt, "not Gossamer's", 0);
   expect_fault(std::span(hello).first(30), Errc::corrupt, "does not parse", 1);
   expect_fault(cut(puppet_.payload(1), 63), Errc::corrupt, "payload header", 0);
   puppet_.id = 77;
@@ -180,7 +185,8 @@ TEST_F(ChannelHostile, HelloStormsAreNotAmplified) {
     hear(puppet_.hello(ask));
     victim_.poll();
     puppet_.poll();
-    answers += static_cast<int>(std::count_if(puppet_.events.notices.begin(), puppet_.events.notices.end(), is_hello));
+    answers += static_cast<int>(
+        std::count_if(puppet_.events.notices.begin(), puppet_.events.notices.end(), is_hello));
   }
   EXPECT_LE(answers, 500);
   ask.flags = 3;
@@ -202,9 +208,15 @@ TEST_F(ChannelHostile, MutatedNoticesNeverBreakAnything) {
   for (int i = 0; i < 30000; ++i) {
     std::vector<std::byte> notice;
     switch (random() % 4) {
-      case 0: notice = puppet_.hello(); break;
-      case 1: notice = puppet_.ack(random() % 4, random() % 4); break;
-      case 2: notice = puppet_.payload(random() % 6, random() % 110, static_cast<std::uint32_t>(random() % 2)); break;
+      case 0:
+        notice = puppet_.hello();
+        break;
+      case 1:
+        notice = puppet_.ack(random() % 4, random() % 4);
+        break;
+      case 2:
+        notice = puppet_.payload(random() % 6, random() % 110, static_cast<std::uint32_t>(random() % 2));
+        break;
       default:
         notice.resize(random() % (kNoticeSizeMax + 1));
         for (std::byte& byte : notice) byte = static_cast<std::byte>(random());
@@ -212,9 +224,14 @@ TEST_F(ChannelHostile, MutatedNoticesNeverBreakAnything) {
     for (auto changes = random() % 4; changes > 0 && !notice.empty(); --changes) {
       const std::size_t at = random() % notice.size();
       switch (random() % 3) {
-        case 0: notice[at] ^= static_cast<std::byte>(1u << random() % 8); break;
-        case 1: notice[at] = static_cast<std::byte>(random()); break;
-        default: notice.resize(std::min<std::size_t>(kNoticeSizeMax, random() % 2 ? at : notice.size() + at));
+        case 0:
+          notice[at] ^= static_cast<std::byte>(1u << random() % 8);
+          break;
+        case 1:
+          notice[at] = static_cast<std::byte>(random());
+          break;
+        default:
+          notice.resize(std::min<std::size_t>(kNoticeSizeMax, random() % 2 ? at : notice.size() + at));
       }
     }
     faults += hear(notice).size();
@@ -290,7 +307,8 @@ TEST_P(ChannelChecksum, FindsAFlippedBitWhenItIsOn) {
   EXPECT_TRUE(a.transport->has_credit(1)) << "its slot is free again";
 }
 
-INSTANTIATE_TEST_SUITE_P(OnAndOff, ChannelChecksum, ::testing::Bool(), [](const auto& info) { return info.param ? "on" : "off"; });
+INSTANTIATE_TEST_SUITE_P(OnAndOff, ChannelChecksum, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "on" : "off"; });
 
 TEST(ChannelChecksums, AreNotOptionalWhereTheyAreOn) {
   ChannelWorld world;

@@ -117,7 +117,8 @@ TEST_F(ChannelLives, BytesStayUntilTheyAreReleasedEvenIfTheSenderIsDropped) {
 TEST_F(ChannelLives, ANewLifeStartsAgainFromOne) {
   b_.send(1, 50, 0);
   a_.send(1, 50, 1);
-  ASSERT_TRUE(world_.until({&a_, &b_}, [&] { return a_.events.arrivals.size() == 1 && b_.events.arrivals.size() == 1; }));
+  ASSERT_TRUE(world_.until({&a_, &b_},
+                           [&] { return a_.events.arrivals.size() == 1 && b_.events.arrivals.size() == 1; }));
   b_.transport->release(b_.events.arrivals[0]);
   world_.settle({&a_, &b_});
   a_.send(2, 50, 1);
@@ -135,7 +136,8 @@ TEST_F(ChannelLives, ANewLifeStartsAgainFromOne) {
 
   ChannelWorld::introduce(a_, second, 5);
   ASSERT_TRUE(a_.transport->open(1, true));
-  ASSERT_TRUE(world_.until({&a_, &second}, [&] { return a_.transport->has_credit(1) && second.transport->has_credit(0); }));
+  ASSERT_TRUE(world_.until({&a_, &second},
+                           [&] { return a_.transport->has_credit(1) && second.transport->has_credit(0); }));
   // What is left of the first life speaks on, and nobody listens.
   if (b_.transport->has_credit(0)) b_.send(99, 50, 0);
   b_.transport->release(Arrival{.from = 0});  // no mailbox of that peer lies there: nothing happens
@@ -229,7 +231,10 @@ TEST(ChannelAgain, AnOldPutDoesNotEndANewOne) {
   const auto puts = a.fabric->traffic().puts_sent;
   a.poll();
   EXPECT_EQ(a.fabric->traffic().puts_sent, puts) << "put again while the first is under way";
-  hooks->after_poll = [&](FabricEvents* events) { events->ended.insert(events->ended.end(), withheld.begin(), withheld.end()); withheld.clear(); };
+  hooks->after_poll = [&](FabricEvents* events) {
+    events->ended.insert(events->ended.end(), withheld.begin(), withheld.end());
+    withheld.clear();
+  };
   a.poll();
   hooks->after_poll = {};
 }

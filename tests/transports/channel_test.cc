@@ -1,4 +1,5 @@
-// Channels between honest peers: order, exactly-once, credits, buffers, over fabrics that behave and that do not.
+// Channels between honest peers: order, exactly-once, credits, buffers, over fabrics that behave and that do
+// not.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -77,7 +78,8 @@ TEST_P(ChannelStream, DeliversEachOnceAndInOrder) {
     const auto done = [&] {
       for (PeerId id : {0u, 1u}) {
         Node& node = nodes[id];
-        while (sent[id] < c.payloads && node.transport->has_credit(1 - id)) node.send(++sent[id], random() % 101, 1 - id);
+        while (sent[id] < c.payloads && node.transport->has_credit(1 - id))
+          node.send(++sent[id], random() % 101, 1 - id);
         sinks[id].take(node, random, 2);
         for (const Delivery& delivery : node.events.deliveries) {
           EXPECT_EQ(delivery.sequence, ++delivered[id]) << "deliveries are told once and in order";
@@ -85,11 +87,14 @@ TEST_P(ChannelStream, DeliversEachOnceAndInOrder) {
         }
         node.events.deliveries.clear();
       }
-      return delivered[0] == c.payloads && delivered[1] == c.payloads && sinks[0].held.empty() && sinks[1].held.empty();
+      return delivered[0] == c.payloads && delivered[1] == c.payloads && sinks[0].held.empty() &&
+             sinks[1].held.empty();
     };
     ASSERT_TRUE(world.until({&nodes[0], &nodes[1]}, done, 200000))
-        << "sent " << sent[0] << " and " << sent[1] << ", delivered " << delivered[0] << " and " << delivered[1];
-    EXPECT_TRUE(world.until({&nodes[0], &nodes[1]}, [&] { return nodes[0].transport->drained() && nodes[1].transport->drained(); }));
+        << "sent " << sent[0] << " and " << sent[1] << ", delivered " << delivered[0] << " and "
+        << delivered[1];
+    EXPECT_TRUE(world.until({&nodes[0], &nodes[1]},
+                            [&] { return nodes[0].transport->drained() && nodes[1].transport->drained(); }));
     for (PeerId id : {0u, 1u}) {
       EXPECT_EQ(sinks[id].next, c.payloads + 1);
       EXPECT_LE(sinks[id].most_held, c.window) << "more unreleased than were granted";
@@ -108,13 +113,22 @@ TEST_P(ChannelStream, DeliversEachOnceAndInOrder) {
 INSTANTIATE_TEST_SUITE_P(
     Faults, ChannelStream,
     ::testing::Values(StreamCase{"none", {}, 10000, 4, false}, StreamCase{"one_slot", {}, 1000, 1, true},
-                      StreamCase{"refuse", {.refuse = .3}}, StreamCase{"delay", {.delay_ended = .2, .delay_notice = .3, .reorder = .5}},
+                      StreamCase{"refuse", {.refuse = .3}},
+                      StreamCase{"delay", {.delay_ended = .2, .delay_notice = .3, .reorder = .5}},
                       StreamCase{"drop", {.drop_put = .05, .drop_notice = .05}},
                       StreamCase{"drop_one_slot", {.drop_put = .1, .drop_notice = .1}, 500, 1},
                       StreamCase{"duplicate", {.duplicate_notice = .2}},
                       StreamCase{"everything",
-                                 {.refuse = .1, .delay_ended = .1, .delay_notice = .1, .reorder = .3, .drop_put = .03, .drop_notice = .03, .duplicate_notice = .1},
-                                 2000, 8, true}),
+                                 {.refuse = .1,
+                                  .delay_ended = .1,
+                                  .delay_notice = .1,
+                                  .reorder = .3,
+                                  .drop_put = .03,
+                                  .drop_notice = .03,
+                                  .duplicate_notice = .1},
+                                 2000,
+                                 8,
+                                 true}),
     [](const auto& info) { return info.param.name; });
 
 TEST(ChannelCredits, AreTheWindowAndComeBackWithReleases) {
@@ -146,7 +160,8 @@ TEST(ChannelCredits, AreTheWindowAndComeBackWithReleases) {
   EXPECT_TRUE(world.until({&a, &b}, [&] { return b.events.arrivals.size() == 4; }));
 }
 
-// The acknowledgement that frees the last slot is lost, and nothing is left to repeat that would bring another.
+// The acknowledgement that frees the last slot is lost, and nothing is left to repeat that would bring
+// another.
 TEST(ChannelCredits, SurviveTheLossOfTheLastAcknowledgement) {
   ChannelWorld world;
   HookedFabric* hooks = nullptr;
@@ -174,8 +189,10 @@ TEST(ChannelCredits, SurviveTheLossOfTheLastAcknowledgement) {
   ASSERT_EQ(lost, 1);
   EXPECT_FALSE(a.transport->has_credit(1));
   hooks->after_poll = {};
-  EXPECT_NE(a.transport->next_deadline().ns, std::numeric_limits<std::int64_t>::max()) << "somebody must wake to ask";
-  EXPECT_TRUE(world.until({&a, &b}, [&] { return a.transport->has_credit(1); }, 1000));
+  EXPECT_NE(a.transport->next_deadline().ns, std::numeric_limits<std::int64_t>::max())
+      << "somebody must wake to ask";
+  EXPECT_TRUE(world.until(
+      {&a, &b}, [&] { return a.transport->has_credit(1); }, 1000));
   EXPECT_EQ(b.events.arrivals.size(), 1u) << "asking delivers nothing twice";
 }
 
@@ -260,7 +277,8 @@ TEST(ChannelTime, AHelloSaidAtZeroIsRepeated) {
   ASSERT_TRUE(a.transport->open(1, true));
   b.poll();  // dropped: a is not known yet
   ChannelWorld::introduce(b, a);
-  EXPECT_TRUE(world.until({&a, &b}, [&] { return b.transport->has_credit(0); }, 1000));
+  EXPECT_TRUE(world.until(
+      {&a, &b}, [&] { return b.transport->has_credit(0); }, 1000));
 }
 
 TEST(ChannelTime, NothingToDoMeansNoDeadline) {
@@ -312,7 +330,8 @@ TEST(ChannelBuffers, OneToManyReturnsOnce) {
       const auto second = nodes[0].transport->lease();
       EXPECT_FALSE(second) << "the buffer is in the pool twice";
       nodes[0].transport->give_back(*buffer);
-      return std::all_of(others.begin(), others.end(), [&](PeerId id) { return nodes[0].transport->has_credit(id); });
+      return std::all_of(others.begin(), others.end(),
+                         [&](PeerId id) { return nodes[0].transport->has_credit(id); });
     }));
     // Half of them at first, the rest later: the buffer stays until the last.
     auto buffer = nodes[0].transport->lease();
@@ -367,7 +386,8 @@ TEST(ChannelShape, SilenceIsDrainedAndASendIsNot) {
   a.send(1, 10, 1);
   EXPECT_FALSE(a.transport->drained());
   a.poll();
-  EXPECT_FALSE(a.transport->drained()) << "the fabric ended the put, but the peer has not said that it has it";
+  EXPECT_FALSE(a.transport->drained())
+      << "the fabric ended the put, but the peer has not said that it has it";
   world.settle({&a, &b});
   ASSERT_EQ(b.events.arrivals.size(), 1u);
   b.transport->release(b.events.arrivals[0]);
@@ -400,17 +420,21 @@ TEST(ChannelShape, TwoHundredPeersOpenLazily) {
     for (PeerId id = 0; id < n; ++id)
       for (const PeerId partner : partners(id)) ASSERT_TRUE(nodes[id].transport->open(partner, true));
     std::vector<std::size_t> sent(n);
-    ASSERT_TRUE(world.until(all, [&] {
-      bool done = true;
-      for (PeerId id = 0; id < n; ++id) {
-        while (sent[id] < 2 && nodes[id].transport->has_credit(partners(id)[sent[id]])) {
-          const PeerId to = partners(id)[sent[id]++];
-          nodes[id].send(k * n + id, 16, to);
-        }
-        done &= sent[id] == 2 && nodes[id].events.arrivals.size() == 2;
-      }
-      return done;
-    }, 100)) << "round " << k;
+    ASSERT_TRUE(world.until(
+        all,
+        [&] {
+          bool done = true;
+          for (PeerId id = 0; id < n; ++id) {
+            while (sent[id] < 2 && nodes[id].transport->has_credit(partners(id)[sent[id]])) {
+              const PeerId to = partners(id)[sent[id]++];
+              nodes[id].send(k * n + id, 16, to);
+            }
+            done &= sent[id] == 2 && nodes[id].events.arrivals.size() == 2;
+          }
+          return done;
+        },
+        100))
+        << "round " << k;
     for (Node& node : nodes) {
       std::vector<PeerId> from;
       for (const Arrival& arrival : node.events.arrivals) {

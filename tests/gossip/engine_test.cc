@@ -1,0 +1,579 @@
+// What the engine promises of rounds: who is waited for, what is refused, what overlapping rounds add up to.
+#include "gossip/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "base/random.h"
+#include "gossip/algorithms.h"
+#include "tests/transports/channel_fixture.h"
+#include "topologies/topology_spec.h"
+
+namespace gossamer {
+namespace {
+
+using testing::ChannelWorld;
+using testing::HookedFabric;
+using testing::Node;
+
+// A fresh matching every round, for ever: what a schedule without period looks like.
+class RandomMatching final : public Topology {
+ public:
+  explicit RandomMatching(std::size_t peers) : peers_(peers) {}
+  std::string_view name() const override { return "random-matching"; }
+  std::size_t peer_count() const override { return peers_; }
+  std::size_t period() const override { return 0; }
+  Neighbourhood at(Round round, PeerId self) const override {
+    std::mt19937_64 random(round + 1);
+    std::vector<PeerId> order(peers_);
+    std::iota(order.begin(), order.end(), PeerId{0});
+    std::shuffle(order.begin(), order.end(), random);
+    const auto place = static_cast<std::size_t>(std::find(order.begin(), order.end(), self) - order.begin());
+    if ((place ^ 1) >= peers_) return {};
+    const std::vector<Edge> edges = {{order[place ^ 1], 0.5}};
+    return {0.5, edges, edges};
+  }
+
+ private:
+  std::size_t peers_;
+};
+
+std::unique_ptr<Topology> graph(const std::string& family, std::size_t peers) {
+  if (family == "random-matching") return std::make_unique<RandomMatching>(peers);
+  auto topology = make_topology(family_spec(family, peers));
+  EXPECT_TRUE(topology) << topology.error().message;
+  return std::move(*topology);
+}
+
+struct CrowdOptions {
+  std::string algorithm = "d-psgd";
+  std::size_t dimension = 16;
+  std::size_t rounds_open = 1;
+  std::uint32_t window = 2;
+  CompressionOptions compression;
+  std::uint64_t seed = 1;
+  Duration round_deadline = std::chrono::seconds(60);
+};
+
+// Peers on one thread, each stepped when the test says so.  Each has a model; nothing but gossip moves it.
+class Crowd {
+ public:
+  struct Peer {
+    Node node;
+    HookedFabric* hooks = nullptr;
+    std::unique_ptr<Mixer> mixer;
+    std::unique_ptr<Engine> engine;
+    std::vector<float> model;
+  };
+
+  Crowd(const Topology& topology, const CrowdOptions& options)
+      : topology_(topology),
+        options_(options),
+        layout_(Layout::flat(options.dimension)),
+        compressor_(make_compressor(options.compression).value()) {
+    const std::size_t n = topology.peer_count();
+    for (PeerId id = 0; id < n; ++id) {
+      Peer& peer = *peers_.emplace_back(std::make_unique<Peer>());
+      auto mixer = make_mixer(options.algorithm, {.self = id,
+                                                  .peers = n,
+                                                  .layout = &layout_,
+                                                  .topology = &topology,
+                                                  .compressor = compressor_.get(),
+                                                  .step_size = 0.3,
+                                                  .rounds_open = options.rounds_open,
+                                                  .seed = options.seed});
+      EXPECT_TRUE(mixer) << mixer.error().message;
+      peer.mixer = std::move(*mixer);
+      peer.node = world_.make({.self = id,
+                               .peers = n,
+                               .run = 7,
+                               .payload_size_max = peer.mixer->payload_capacity(),
+                               .window = options.window},
+                              [&](std::unique_ptr<Fabric> inner) {
+                                auto made = std::make_unique<HookedFabric>(std::move(inner));
+                                peer.hooks = made.get();
+                                return made;
+                              });
+      peer.engine =
+          std::make_unique<Engine>(EngineSetup{.self = id,
+                                               .peers = n,
+                                               .vector_size = options.dimension,
+                                               .rounds_open = options.rounds_open,
+                                               .round_deadline = options.round_deadline},
+                                   world_.clock, topology_, *peer.mixer, *peer.node.transport, stream_);
+      peer.model.resize(options.dimension);
+      Random random(options.seed, Purpose::test, id);
+      for (float& value : peer.model) value = static_cast<float>(random.normal());
+    }
+    for (auto& a : peers_)
+      for (auto& b : peers_)
+        if (a != b) ChannelWorld::introduce(a->node, b->node);
+  }
+
+  std::size_t size() const { return peers_.size(); }
+  Peer& operator[](PeerId id) { return *peers_[id]; }
+  ManualClock& clock() { return world_.clock; }
+
+  // Lends time to a peer, which goes on to its next round where it may; `rounds` is where it stops.
+  void lend(PeerId id, Round rounds) {
+    Peer& peer = *peers_[id];
+    const auto stepped = peer.engine->step();
+    ASSERT_TRUE(stepped) << "peer " << id << ": " << stepped.error().message;
+    peer.engine->apply(peer.model);
+    if (peer.engine->can_publish() && peer.engine->next_round() < rounds) peer.engine->publish(peer.model, 0);
+  }
+
+  // All peers in a random order until each has closed `rounds` rounds; the most that anybody ran ahead of
+  // anybody.
+  Round run(Round rounds, std::uint64_t order) {
+    std::mt19937_64 random(order);
+    Round ahead = 0;
+    for (std::uint64_t turn = 0; turn < 4000 * rounds; ++turn) {
+      // Bursts, so that one peer goes as far as it can before the others move.
+      const auto id = static_cast<PeerId>(random() % size());
+      for (auto burst = random() % 8; burst > 0; --burst) lend(id, rounds);
+      if (::testing::Test::HasFatalFailure()) return ahead;
+      world_.clock.advance(std::chrono::microseconds(10));
+      Round least = rounds, most = 0;
+      bool done = true;
+      for (auto& peer : peers_) {
+        least = std::min(least, peer->engine->next_round());
+        most = std::max(most, peer->engine->next_round());
+        done &= peer->engine->next_round() == rounds && peer->engine->open_rounds() == 0;
+      }
+      ahead = std::max(ahead, most - least);
+      if (done) {
+        for (auto& peer : peers_) peer->engine->apply(peer->model);
+        return ahead;
+      }
+    }
+    ADD_FAILURE() << "the rounds do not close";
+    return ahead;
+  }
+
+  std::vector<double> mean() const {
+    std::vector<double> mean(options_.dimension);
+    for (const auto& peer : peers_)
+      for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += peer->model[i];
+    for (double& value : mean) value /= static_cast<double>(peers_.size());
+    return mean;
+  }
+
+ private:
+  const Topology& topology_;
+  CrowdOptions options_;
+  Layout layout_;
+  std::unique_ptr<Compressor> compressor_;
+  ChannelWorld world_;
+  Stream stream_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+};
+
+double relative_distance(const std::vector<double>& a, const std::vector<double>& b) {
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += (a[i] - b[i]) * (a[i] - b[i]);
+    norm += b[i] * b[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+class EngineGraphs : public ::testing::TestWithParam<std::string> {};
+
+// Bulk rounds do not depend on who was fast: the models are those of x <- W_t x, computed in the same order
+// of peers.
+TEST_P(EngineGraphs, RoundsAreTheMixingMatricesWhoeverRunsAhead) {
+  constexpr std::size_t n = 8, rounds = 40, d = 16;
+  const auto topology = graph(GetParam(), n);
+  std::vector<std::vector<float>> expected(n, std::vector<float>(d));
+  for (PeerId i = 0; i < n; ++i) {
+    Random random(1, Purpose::test, i);
+    for (float& value : expected[i]) value = static_cast<float>(random.normal());
+  }
+  for (Round t = 0; t < rounds; ++t) {
+    const auto before = expected;
+    for (PeerId i = 0; i < n; ++i) {
+      std::vector<float> sum(d);
+      for (const Edge& edge : topology->at(t, i).in)
+        for (std::size_t k = 0; k < d; ++k)
+          sum[k] += static_cast<float>(edge.weight) * (before[edge.peer][k] - before[i][k]);
+      for (std::size_t k = 0; k < d; ++k) expected[i][k] += sum[k];
+    }
+  }
+  Round ahead = 0;
+  for (const std::uint64_t order : {1u, 2u, 3u}) {
+    Crowd crowd(*topology, {.dimension = d});
+    ahead = std::max(ahead, crowd.run(rounds, order));
+    ASSERT_FALSE(HasFatalFailure());
+    for (PeerId i = 0; i < n; ++i)
+      for (std::size_t k = 0; k < d; ++k)
+        ASSERT_NEAR(crowd[i].model[k], expected[i][k], 2e-6) << "peer " << i;
+  }
+  EXPECT_GT(ahead, 1u) << "nobody ran ahead, and so nothing was tried";
+}
+
+// Two runs in different orders are the same to the bit, with a lossy codec and replicas.
+TEST_P(EngineGraphs, BulkRoundsAreReproducibleToTheBit) {
+  const auto topology = graph(GetParam(), 8);
+  const CrowdOptions options{
+      .algorithm = "choco-sgd", .dimension = 200, .compression = {.codec = CodecId::qsgd, .levels = 15}};
+  Crowd one(*topology, options), other(*topology, options);
+  one.run(30, 1);
+  other.run(30, 99);
+  for (PeerId i = 0; i < one.size(); ++i) EXPECT_EQ(one[i].model, other[i].model) << "peer " << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(StaticAndChanging, EngineGraphs,
+                         ::testing::Values("ring", "star", "static-exponential", "one-peer-exponential",
+                                           "one-peer-hypercube", "random-matching"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+// E6: each engine asks the schedule for itself, at its own time; all agree on who meets whom.
+TEST(EngineSchedule, PartnersOfARandomMatchingFindEachOtherInAnyOrder) {
+  constexpr std::size_t n = 10, rounds = 60;
+  const auto topology = graph("random-matching", n);
+  Crowd crowd(*topology, {.dimension = 1});
+  std::vector<double> expected(n);
+  for (PeerId i = 0; i < n; ++i) expected[i] = crowd[i].model[0] = static_cast<float>(1u << i);
+  crowd.run(rounds, 5);
+  for (Round t = 0; t < rounds; ++t) {
+    // Asked again, from the last peer to the first, long after.
+    auto next = expected;
+    for (PeerId i = n; i-- > 0;) {
+      const auto in = topology->at(t, i).in;
+      ASSERT_LE(in.size(), 1u);
+      if (in.empty()) continue;
+      const auto back = topology->at(t, in[0].peer).in;
+      ASSERT_EQ(back.size(), 1u);
+      EXPECT_EQ(back[0].peer, i) << "partner of a partner";
+      next[i] = expected[i] + in[0].weight * (expected[in[0].peer] - expected[i]);
+    }
+    expected = next;
+  }
+  for (PeerId i = 0; i < n; ++i) EXPECT_NEAR(crowd[i].model[0], expected[i], 1e-4 * std::abs(expected[i]));
+}
+
+// E2, exact part: integers and weights of one half leave no rounding.
+TEST(EngineMean, OfIntegersIsKeptExactly) {
+  const auto topology = graph("one-peer-hypercube", 8);
+  Crowd crowd(*topology, {.dimension = 64});
+  std::mt19937 random(3);
+  for (PeerId i = 0; i < 8; ++i)
+    for (float& value : crowd[i].model)
+      value = static_cast<float>(static_cast<int>(random() % 20001) - 10000);
+  const auto mean = crowd.mean();
+  crowd.run(9, 1);
+  EXPECT_EQ(crowd.mean(), mean);
+  for (PeerId i = 1; i < 8; ++i)
+    EXPECT_EQ(crowd[i].model, crowd[0].model) << "three rounds average exactly, and nine do";
+}
+
+// E2, the large part: a million floats.
+TEST(EngineMean, OfAMillionFloatsIsKeptToOneInAMillion) {
+  const auto topology = graph("ring", 3);
+  Crowd crowd(*topology, {.dimension = 1'000'000});
+  const auto mean = crowd.mean();
+  crowd.run(2, 1);
+  EXPECT_LT(relative_distance(crowd.mean(), mean), 1e-6);
+}
+
+class EngineStale : public ::testing::TestWithParam<std::size_t> {};
+
+// Several rounds at once: every correction is exchanged in full, so that the mean is what it was once all
+// have closed.
+TEST_P(EngineStale, KeepsTheMeanWhenAllRoundsHaveClosed) {
+  for (const char* family : {"ring", "one-peer-exponential"}) {
+    const auto topology = graph(family, 8);
+    Crowd crowd(*topology, {.rounds_open = GetParam(), .window = static_cast<std::uint32_t>(GetParam()) + 1});
+    const auto mean = crowd.mean();
+    bool overlapped = false;
+    std::mt19937_64 random(4);
+    constexpr Round rounds = 30;
+    for (int turn = 0; turn < 200000; ++turn) {
+      crowd.lend(static_cast<PeerId>(random() % 8), rounds);
+      ASSERT_FALSE(HasFatalFailure());
+      bool done = true;
+      for (PeerId i = 0; i < 8; ++i) {
+        EXPECT_LE(crowd[i].engine->open_rounds(), GetParam());
+        overlapped |= crowd[i].engine->open_rounds() > 1;
+        done &= crowd[i].engine->next_round() == rounds && crowd[i].engine->open_rounds() == 0;
+      }
+      if (done) break;
+    }
+    EXPECT_TRUE(overlapped);
+    for (PeerId i = 0; i < 8; ++i) {
+      ASSERT_EQ(crowd[i].engine->stats().rounds, rounds);
+      crowd[i].engine->apply(crowd[i].model);
+    }
+    EXPECT_LT(relative_distance(crowd.mean(), mean), 1e-5) << family;
+  }
+}
+
+TEST_P(EngineStale, GivesTheBulkCorrectionsWhenNothingOverlaps) {
+  const auto topology = graph("ring", 6);
+  Crowd stale(*topology, {.rounds_open = GetParam()}), bulk(*topology, {});
+  for (int round = 0; round < 20; ++round) {
+    for (Crowd* crowd : {&stale, &bulk}) {
+      for (PeerId i = 0; i < 6; ++i) (*crowd)[i].engine->publish((*crowd)[i].model, 0);
+      for (int turn = 0; turn < 20; ++turn)
+        for (PeerId i = 0; i < 6; ++i) ASSERT_TRUE((*crowd)[i].engine->step());
+      for (PeerId i = 0; i < 6; ++i) {
+        ASSERT_EQ((*crowd)[i].engine->open_rounds(), 0u);
+        (*crowd)[i].engine->apply((*crowd)[i].model);
+      }
+    }
+    for (PeerId i = 0; i < 6; ++i) ASSERT_EQ(stale[i].model, bulk[i].model) << "round " << round;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(RoundsOpen, EngineStale, ::testing::Values(2, 3, 4),
+                         ::testing::PrintToStringParamName());
+
+TEST(EngineMemory, StaysWhatItIsOverTenThousandRounds) {
+  const auto topology = graph("ring", 4);
+  Crowd crowd(*topology, {.dimension = 4, .rounds_open = 2, .window = 3});
+  crowd.run(100, 1);
+  std::vector<std::size_t> regions;
+  for (PeerId i = 0; i < 4; ++i) regions.push_back(crowd[i].hooks->allocated.size());
+  crowd.run(10'000, 2);
+  for (PeerId i = 0; i < 4; ++i) {
+    EXPECT_LE(crowd[i].hooks->allocated.size(), regions[i] + 2) << "peer " << i << " keeps allocating";
+    EXPECT_LE(regions[i], 2u + 2 * 2)
+        << "a mailbox per neighbour, a buffer per round that is open or under way";
+    EXPECT_EQ(crowd[i].engine->stats().rounds, 10'000u);
+    EXPECT_EQ(crowd[i].engine->stats().payloads_sent, 20'000u);
+    EXPECT_EQ(crowd[i].engine->stats().payloads_received, 20'000u);
+  }
+}
+
+// One engine among neighbours that the test plays: a ring of 3, the engine is peer 0.
+class EngineAlone : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    mixer_ =
+        make_mixer(
+            "d-psgd",
+            {.self = 0, .peers = 4, .layout = &layout_, .topology = ring_.get(), .compressor = none_.get()})
+            .value();
+    for (PeerId id = 0; id < 4; ++id)
+      nodes_.push_back(world_.make(
+          {.self = id, .peers = 4, .run = 7, .payload_size_max = mixer_->payload_capacity(), .window = 8}));
+    for (PeerId id = 1; id < 4; ++id) ChannelWorld::introduce_both(nodes_[0], nodes_[id]);
+    engine_ = std::make_unique<Engine>(
+        EngineSetup{.self = 0, .peers = 4, .vector_size = 4, .round_deadline = std::chrono::seconds(5)},
+        world_.clock, *ring_, *mixer_, *nodes_[0].transport, stream_);
+    for (PeerId id : {1u, 2u, 3u}) {
+      ASSERT_TRUE(nodes_[id].transport->open(0, true));
+      ASSERT_TRUE(nodes_[0].transport->open(id, true));
+    }
+    for (int i = 0; i < 10; ++i) ASSERT_TRUE(turn());
+    for (PeerId id : {1u, 2u, 3u}) ASSERT_TRUE(nodes_[id].transport->has_credit(0));
+  }
+
+  Result<> turn() {
+    for (PeerId id = 1; id < 4; ++id)
+      if (nodes_[id].transport) nodes_[id].poll();
+    world_.clock.advance(std::chrono::milliseconds(1));
+    return engine_->step();
+  }
+  Result<> turns(int count) {
+    for (int i = 0; i < count; ++i) GOSSAMER_TRY(turn());
+    return {};
+  }
+
+  // A model of `value`s from a neighbour.
+  void send(PeerId from, Round round, Phase phase = 0, float value = 1) {
+    auto buffer = nodes_[from].transport->lease();
+    ASSERT_TRUE(buffer);
+    const std::vector<float> model(4, value);
+    std::memcpy(buffer->bytes.data(), model.data(), 16);
+    PayloadHeader header;
+    header.codec = static_cast<std::uint16_t>(CodecId::none);
+    header.phase = phase;
+    header.round = round;
+    header.count = 4;
+    header.used = 16;
+    const PeerId to[] = {0};
+    nodes_[from].transport->send(*buffer, header, to, true);
+  }
+  void expect_corrupt(const Result<>& result, const std::string& who) {
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Errc::corrupt) << result.error().message;
+    EXPECT_NE(result.error().message.find(who), std::string::npos) << result.error().message;
+  }
+
+  ChannelWorld world_;
+  std::unique_ptr<Topology> ring_ = graph("ring", 4);  // peer 0 has neighbours 1 and 3
+  Layout layout_ = Layout::flat(4);
+  std::unique_ptr<Compressor> none_ = make_compressor({}).value();
+  Stream stream_;
+  std::unique_ptr<Mixer> mixer_;
+  std::vector<Node> nodes_;
+  std::unique_ptr<Engine> engine_;
+  std::vector<float> model_ = std::vector<float>(4, 0);
+};
+
+TEST_F(EngineAlone, WaitsForItsNeighboursAndForNobodyElse) {
+  engine_->publish(model_, 0);
+  EXPECT_FALSE(engine_->can_publish());
+  ASSERT_TRUE(turns(20));
+  EXPECT_EQ(engine_->waiting_for(), (std::vector<PeerId>{1, 3}));
+  send(3, 0, 0, 3);
+  ASSERT_TRUE(turns(5));
+  EXPECT_EQ(engine_->waiting_for(), std::vector<PeerId>{1});
+  EXPECT_FALSE(engine_->correction_ready());
+  send(1, 0, 0, 6);
+  ASSERT_TRUE(turns(5));
+  EXPECT_EQ(engine_->open_rounds(), 0u);
+  ASSERT_TRUE(engine_->correction_ready());
+  engine_->apply(model_);
+  EXPECT_FLOAT_EQ(model_[0], 3.f);
+  EXPECT_FALSE(engine_->correction_ready());
+  engine_->apply(model_);
+  EXPECT_FLOAT_EQ(model_[0], 3.f) << "a correction is applied once";
+}
+
+TEST_F(EngineAlone, UsesWhatANeighbourSentAhead) {
+  for (Round round = 0; round < 4; ++round)
+    for (PeerId from : {1u, 3u}) send(from, round, 0, static_cast<float>(round));
+  ASSERT_TRUE(turns(5));
+  EXPECT_EQ(engine_->stats().payloads_received, 8u);
+  for (Round round = 0; round < 4; ++round) {
+    std::fill(model_.begin(), model_.end(), 0.f);
+    engine_->publish(model_, 0);
+    ASSERT_TRUE(turns(5));
+    engine_->apply(model_);
+    EXPECT_FLOAT_EQ(model_[0], static_cast<float>(round) * 2 / 3);
+  }
+}
+
+TEST_F(EngineAlone, APeerThatNeverPublishesIsNamedAtTheDeadline) {
+  engine_->publish(model_, 0);
+  send(1, 0);
+  ASSERT_TRUE(turns(5));
+  EXPECT_LE(engine_->next_deadline(), world_.clock.now() + std::chrono::seconds(5));
+  world_.clock.advance(std::chrono::seconds(6));
+  const auto late = engine_->step();
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Errc::timed_out);
+  EXPECT_NE(late.error().message.find("nothing came from peer 3"), std::string::npos) << late.error().message;
+  EXPECT_EQ(late.error().message.find("peer 1"), std::string::npos) << late.error().message;
+}
+
+TEST_F(EngineAlone, TheDeadlineHasPassedWhenItsTimeHasCome) {
+  engine_->publish(model_, 0);
+  const Time opened = world_.clock.now();
+  ASSERT_TRUE(turns(5));
+  world_.clock.set(opened + std::chrono::nanoseconds(std::chrono::seconds(5)));
+  const auto late = engine_->step();
+  ASSERT_FALSE(late) << "step() at next_deadline() did nothing";
+  EXPECT_EQ(late.error().code, Errc::timed_out);
+}
+
+TEST_F(EngineAlone, APeerThatGrantsNoMailboxIsNamed) {
+  // Peer 3's window of 8 is full when it consumes nothing; the engine then waits to send.
+  for (Round round = 0; round < 9; ++round) {
+    send(1, round);
+    send(3, round);
+    engine_->publish(model_, 0);
+    if (round == 8) break;
+    ASSERT_TRUE(turns(5));
+    ASSERT_EQ(engine_->open_rounds(), 0u) << round;
+    engine_->apply(model_);
+    for (const Arrival& arrival : nodes_[1].events.arrivals) nodes_[1].transport->release(arrival);
+    nodes_[1].events.clear();
+  }
+  ASSERT_TRUE(turns(5));
+  EXPECT_EQ(engine_->waiting_for(), std::vector<PeerId>{3});
+  world_.clock.advance(std::chrono::seconds(6));
+  const auto late = engine_->step();
+  ASSERT_FALSE(late);
+  EXPECT_NE(late.error().message.find("peer 3 takes no payload"), std::string::npos) << late.error().message;
+}
+
+TEST_F(EngineAlone, AGonePeerEndsTheRunOnlyWhenItIsWaitedFor) {
+  const auto leave = [&](PeerId id) {
+    nodes_[id].transport.reset();
+    nodes_[id].fabric.reset();
+  };
+  leave(2);  // no neighbour
+  engine_->publish(model_, 0);
+  send(1, 0);
+  send(3, 0);
+  ASSERT_TRUE(turns(3));
+  ASSERT_EQ(engine_->open_rounds(), 0u);
+  engine_->apply(model_);
+  // It sent what round 1 needs and left: that round closes, the next one cannot.
+  send(3, 1);
+  send(1, 1);
+  ASSERT_TRUE(turns(3));
+  engine_->publish(model_, 0);
+  ASSERT_TRUE(turns(1));
+  ASSERT_EQ(engine_->open_rounds(), 0u);
+  engine_->apply(model_);
+  leave(3);
+  ASSERT_TRUE(turns(20)) << "between rounds nobody is waited for";
+  engine_->publish(model_, 0);
+  const auto lost = turns(20);
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().code, Errc::peer_gone);
+  EXPECT_NE(lost.error().message.find("peer 3"), std::string::npos) << lost.error().message;
+}
+
+TEST_F(EngineAlone, APayloadOfAClosedRoundIsCorrupt) {
+  engine_->publish(model_, 0);
+  send(1, 0);
+  send(3, 0);
+  ASSERT_TRUE(turns(5));
+  ASSERT_EQ(engine_->open_rounds(), 0u);
+  send(3, 0);
+  expect_corrupt(turns(5), "peer 3");
+}
+
+TEST_F(EngineAlone, TheSamePayloadTwiceIsCorrupt) {
+  engine_->publish(model_, 0);
+  send(3, 0);
+  send(3, 0);
+  expect_corrupt(turns(5), "peer 3");
+}
+
+TEST_F(EngineAlone, AnUnknownPhaseIsCorruptWhenItsRoundCloses) {
+  engine_->publish(model_, 0);
+  send(3, 0, 7);
+  send(1, 0);
+  ASSERT_TRUE(turns(5));
+  send(3, 0);
+  expect_corrupt(turns(5), "peer 3 sent a payload of round 0 phase 7");
+}
+
+TEST_F(EngineAlone, AStrangersPayloadIsCorruptWhenItsRoundCloses) {
+  send(2, 0);  // a peer of the run, but no neighbour
+  engine_->publish(model_, 0);
+  send(1, 0);
+  send(3, 0);
+  expect_corrupt(turns(5), "peer 2");
+}
+
+TEST_F(EngineAlone, ADamagedPayloadIsCorruptAndNamed) {
+  engine_->publish(model_, 0);
+  send(1, 0);
+  auto buffer = nodes_[3].transport->lease();
+  ASSERT_TRUE(buffer);
+  PayloadHeader header;
+  header.codec = static_cast<std::uint16_t>(CodecId::none);
+  header.count = 4;
+  header.used = 15;
+  const PeerId to[] = {0};
+  nodes_[3].transport->send(*buffer, header, to, true);
+  expect_corrupt(turns(5), "peer 3");
+}
+
+}  // namespace
+}  // namespace gossamer

@@ -72,8 +72,8 @@ void Link::read_header() {
   }
   asio::async_read(socket_, asio::buffer(header_), [self = shared_from_this()](error_code error, std::size_t got) {
     if (self->owner_ == nullptr) return;
-    if (error)
-      return self->close(error == asio::error::eof && got == 0 ? Ending::end_of_stream : Ending::reset);
+    if (error == asio::error::eof && got == 0) return self->end_of_stream();
+    if (error) return self->close(Ending::reset);
     self->read_body();
   });
 }
@@ -122,9 +122,16 @@ void Link::deliver() {
 void Link::discard() {
   socket_.async_read_some(asio::buffer(scratch_), [self = shared_from_this()](error_code error, std::size_t) {
     if (self->owner_ == nullptr) return;
-    if (error) return self->close(error == asio::error::eof ? Ending::end_of_stream : Ending::reset);
+    if (error == asio::error::eof) return self->end_of_stream();
+    if (error) return self->close(Ending::reset);
     self->discard();
   });
+}
+
+// The other side says no more, but may still read our last words.
+void Link::end_of_stream() {
+  ended_ = true;
+  if (!finishing_ || queue_.empty()) close(Ending::end_of_stream);
 }
 
 void Link::refuse(const std::string& why) {
@@ -153,9 +160,14 @@ void Link::write() {
   asio::async_write(socket_, buffers, [self = shared_from_this()](error_code error, std::size_t) {
     if (self->owner_ == nullptr) return;
     // The reader notices, too, and may find last words of the other side that say why.
-    if (error) return self->queue_.clear();
+    if (error) {
+      self->queue_.clear();
+      if (self->ended_) self->close(Ending::reset);
+      return;
+    }
     self->queue_.pop_front();
     if (!self->queue_.empty()) return self->write();
+    if (self->ended_) return self->close(Ending::end_of_stream);
     if (self->finishing_) return self->shut_down();
     self->owner_->idle(*self);
   });

@@ -93,6 +93,7 @@ class Link : public std::enable_shared_from_this<Link> {
   void read_payload();
   void deliver();
   void discard();
+  void end_of_stream();
   void write();
   void shut_down();
   void close(Ending how);
@@ -113,6 +114,7 @@ class Link : public std::enable_shared_from_this<Link> {
   bool paused_ = false;
   bool waiting_ = false;  // nothing is being read since paused_
   bool broken_ = false;   // malformed: what follows cannot be understood
+  bool ended_ = false;    // nothing more comes; last words are still being sent
 
   std::deque<Outgoing> queue_;
   bool finishing_ = false;

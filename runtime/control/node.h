@@ -246,6 +246,7 @@ class Node final : public Link::Owner {
   Timer leave_timer_;
   Instant leave_until_;
   bool farewell_said_ = false;
+  std::size_t farewell_ = 0;  // its place in departures_
   std::set<PeerId> told_farewell_;
 };
 

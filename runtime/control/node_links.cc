@@ -105,6 +105,8 @@ void Node::on_hello(Link& link, const wire::Hello& hello) {
     return refuse(link, wire::Refusal::RANK, "it is another incarnation of rank " + std::to_string(hello.rank()));
   if (peer.life == Life::dead)
     return refuse(link, wire::Refusal::EXPELLED, "rank " + std::to_string(hello.rank()) + " was taken for dead");
+  // First of all, as this peer may be gone before anything else is written.
+  if (farewell_said_) send_departures(link, farewell_);
   if (peer.life == Life::left) {  // it came to say so, and somebody else was faster
     wire::Frame frame;
     frame.mutable_refusal()->set_code(wire::Refusal::STARTED);
@@ -139,7 +141,12 @@ void Node::out_ready(PeerId rank) {
   tell_departures(rank);
   for (const wire::Frame& frame : peer.early) peer.out->send(frame);
   peer.early.clear();
-  if (farewell_said_) return peer.out->finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
+  if (farewell_said_) {
+    // Also where it was said on the other connection: that one may be read later than the end of this one, which would
+    // look like a death.
+    send_departures(*peer.out, farewell_);
+    return peer.out->finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
+  }
   pump(rank);
 }
 
@@ -270,7 +277,7 @@ void Node::depart(const wire::Departure& departure) {
     ledger_.close(rank, {Errc::peer_gone, name + " (host " + peer.entry.host + ") is dead: " + std::string(word(departure.kind()))});
     mailbox_.add(Death{rank, peer.entry.host, peer.entry.pid, silent, how_of(departure.kind()), departure.witness()});
   } else {
-    log_.info("control: {} (host {}) left", name, peer.entry.host);
+    log_.debug("control: {} (host {}) left", name, peer.entry.host);
     ledger_.close(rank, {Errc::peer_gone, name + " (host " + peer.entry.host + ") has left"});
     mailbox_.add_departed(rank);
   }
@@ -380,6 +387,7 @@ void Node::say_farewell() {
     farewell.set_incarnation(options_.incarnation);
     farewell.set_kind(wire::Departure::LEFT);
     farewell.set_witness(self_);
+    farewell_ = departures_.size();
     departures_.push_back(farewell);  // also for those that connect from now on
     for (PeerId rank = 0; rank < peers_.size(); ++rank) {
       Peer& peer = peers_[rank];

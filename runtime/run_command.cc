@@ -70,8 +70,8 @@ Result<ReservedPort> reserve_port() {
 
 // Names that a run writes into its folder.
 bool left_by_a_run(const std::string& name) {
-  return name == "run.yaml" || name == "summary.json" || name == "report.html" || name.starts_with("peer-") ||
-         name.starts_with("model-");
+  return name == "run.yaml" || name == "summary.json" || name == "report.html" || name == "topology.svg" ||
+         name == "model.safetensors" || name.starts_with("peer-") || name.starts_with("model-");
 }
 
 // One thread per peer.  The first peer that fails stops the others.
@@ -136,8 +136,14 @@ Result<int> start_run(const RunArguments& arguments, const PeerMain& peer_main) 
   if (!arguments.quiet)
     fmt::print(stderr, "gossamer: {} peers, {}, transport {}; output in {}\n", peers, run.algorithm,
                run.transport.kind, out);
+  const auto ended = [&](int code) {
+    std::error_code error;
+    const std::string page = out + "/report.html";
+    if (code == 0 && !arguments.quiet && std::filesystem::exists(page, error)) fmt::print("report: {}\n", page);
+    return code;
+  };
   if (run.transport.kind == "loopback")
-    return run_in_threads(run, out, rendezvous, log, !arguments.quiet, peer_main);
+    return ended(run_in_threads(run, out, rendezvous, log, !arguments.quiet, peer_main));
 
   LaunchOptions options;
   for (std::size_t rank = 0; rank < peers; ++rank) {
@@ -153,7 +159,7 @@ Result<int> start_run(const RunArguments& arguments, const PeerMain& peer_main) 
   const SteadyClock clock;
   GOSSAMER_TRY_ASSIGN(const LaunchReport end, launch(options, clock));
   if (!end.message.empty()) fmt::print(stderr, "gossamer: {}\n", end.message);
-  return end.exit_code;
+  return ended(end.exit_code);
 }
 
 Result<> be_peer(const PeerArguments& arguments, const PeerMain& peer_main) {

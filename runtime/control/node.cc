@@ -103,12 +103,12 @@ Result<> Node::listen() {
     } else if (bound.error().code != Errc::address_in_use) {
       return bound;
     } else {
-      log_.info("control: {} is in use; taking that for another peer of the run", options_.rendezvous);
+      log_.debug("control: {} is in use; taking that for another peer of the run", options_.rendezvous);
     }
   }
   if (!acceptor_.is_open()) GOSSAMER_TRY(bind_port(options_.port));
   error_code ignored;
-  log_.info("control: listening on {}, telling others {}",
+  log_.debug("control: listening on {}, telling others {}",
             format_host_port(plain(acceptor_.local_endpoint(ignored).address()).to_string(), port_), address());
   return {};
 }

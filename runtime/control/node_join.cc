@@ -85,7 +85,11 @@ void Node::collect() {
   state_ = State::collecting;
   collector_ = true;
   gathering_ = std::make_unique<Gathering>(own_join());
-  log_.info("control: collecting {} peers at {}", options_.peers, address());
+  // Between machines, which address the others are told is the first thing to look at where they do not come.
+  if (rendezvous_on_loopback_ || listening_.loopback_only)
+    log_.debug("control: collecting {} peers at {}", options_.peers, address());
+  else
+    log_.info("control: collecting {} peers at {}", options_.peers, address());
   unpark();
   if (state_ == State::collecting && gathering_->complete()) gather_complete();
 }
@@ -107,7 +111,7 @@ void Node::on_join(Link& link, const wire::Join& join) {
     }
     link.role = Link::Role::joiner;
     joiners_[join.instance()] = link.shared_from_this();
-    log_.info("control: {} joined from {}{}", describe(join), remote_name(link),
+    log_.debug("control: {} joined from {}{}", describe(join), remote_name(link),
               gathering_->complete() ? "; all peers are here" : "; missing: " + gathering_->missing());
     if (gathering_->complete()) return gather_complete();
     wire::Frame frame;
@@ -225,7 +229,13 @@ void Node::seek_again(const std::string& why) {
   if (state_ != State::seeking) return;
   ++attempt_;  // whatever was under way is over
   attempt_timer_.cancel();
-  if (why != last_failure_) log_.info("control: {}; trying again until the join deadline", why);
+  if (why != last_failure_) {
+    // On one machine the others come a moment later; from afar it may be a wrong address.
+    if (rendezvous_on_loopback_)
+      log_.debug("control: {}; trying again until the join deadline", why);
+    else
+      log_.info("control: {}; trying again until the join deadline", why);
+  }
   last_failure_ = why;
   const auto backoff = std::min<std::chrono::milliseconds>(kLastBackoff, kFirstBackoff * (1 << std::min<std::size_t>(failures_, 5)));
   ++failures_;
@@ -254,7 +264,7 @@ void Node::frame_from_collector(Link& link, wire::Frame& frame) {
     }
     case wire::Frame::kWaiting:
       if (!accepted_) {
-        log_.info("control: joined at {}; missing: {}", remote_name(link), frame.waiting().missing());
+        log_.debug("control: joined at {}; missing: {}", remote_name(link), frame.waiting().missing());
         attempt_timer_.cancel();
       }
       accepted_ = true;
@@ -359,7 +369,7 @@ Result<> Node::become_member(const wire::Roster& roster, LinkPtr collector) {
   Roster told;
   told.self = self_;
   for (const Peer& peer : peers_) told.peers.push_back(peer.entry);
-  log_.info("control: rank {} of {} peers; the others reach it at {}", self_, peers_.size(),
+  log_.debug("control: rank {} of {} peers; the others reach it at {}", self_, peers_.size(),
             format_host_port(told.peers[self_].address, port_));
   const Joined done = std::exchange(joined_, nullptr);
   // The collector's links get their ranks behind this call, so the rest waits for the next turn.

@@ -408,7 +408,7 @@ void Node::say_farewell() {
 void Node::left(Result<> result) {
   const Done done = std::exchange(leave_done_, nullptr);
   leave_timer_.cancel();
-  if (result) log_.info("control: left the run");
+  if (result) log_.debug("control: left the run");
   else log_.warn("control: {}", result.error().message);
   mailbox_.fail_standing({Errc::peer_gone, "this peer has left"});
   // Behind what is being delivered; and the last words of an unsettled farewell get their way out first.

@@ -85,11 +85,12 @@ class Peer {
   Status shown_;
 
   std::uint64_t steps_ = 0;           // in the run
-  std::uint64_t steps_per_epoch_ = 1;  // of the whole run: the same at every peer
+  double steps_per_epoch_ = 1;        // of the whole run: the same at every peer, whatever its share of the data
   std::uint64_t interval_ = 1;        // steps between records
   Time started_;
   double wall_s_ = 0;
   Duration compute_{}, wait_{};
+  bool results_sent_ = false;  // and at rank 0: everybody's are written
   std::uint64_t interval_step_ = 0;
   double interval_seconds_ = 0, interval_loss_ = 0;
   std::uint64_t losses_ = 0;
@@ -149,9 +150,10 @@ Result<> Peer::compose() {
   }
   GOSSAMER_TRY_ASSIGN(task_, make_task(training.task, data, std::move(shard), training.batch_size, self(), peers(), run_.seed));
   // Every peer takes the same number of steps, whatever its share: an epoch is one pass over all data by all peers.
-  steps_per_epoch_ = total_samples ? std::max<std::uint64_t>(1, total_samples / (peers() * training.batch_size)) : task_->steps_per_epoch();
+  steps_per_epoch_ = total_samples ? static_cast<double>(total_samples) / static_cast<double>(peers() * training.batch_size)
+                                   : static_cast<double>(task_->steps_per_epoch());
   steps_ = training.steps ? training.steps
-                          : static_cast<std::uint64_t>(std::llround(training.epochs * static_cast<double>(steps_per_epoch_)));
+                          : static_cast<std::uint64_t>(std::max(1LL, std::llround(training.epochs * steps_per_epoch_)));
   interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, steps_ / kIntervalsPerRun);
 
   GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
@@ -175,7 +177,7 @@ Result<> Peer::compose() {
   task_->initialise(run_.seed, model_.span());
   GOSSAMER_TRY_ASSIGN(optimizer_, make_optimizer(training.optimizer, size));
   trainer_ = std::make_unique<Trainer>(*task_, *optimizer_, training.optimizer, training.schedule,
-                                       static_cast<double>(steps_) / static_cast<double>(steps_per_epoch_), stream_, model_.span());
+                                       static_cast<double>(steps_) / steps_per_epoch_, stream_, model_.span(), steps_per_epoch_);
   const bool delayed = run_.overlap == Overlap::delayed;
   const bool free_running = run_.synchrony.mode == Synchrony::stale || mixer_->traits().asynchronous;
   const double share = run_.mixing.weigh_by_samples && total_samples
@@ -287,22 +289,29 @@ Result<> Peer::check_control() {
   }
   for (const Message& message : control_->receive(messages::kAbort, {}))
     return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
-  for (const Death& death : control_->deaths())
+  for (const Death& death : control_->deaths()) {
+    if (results_sent_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
     return fail(Errc::peer_gone, fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid,
                                              name(death.how), seconds(death.silent)));
+  }
   return control_->standing();
 }
 
 // A barrier of the control plane that keeps the engine alive meanwhile: others may still need acknowledgements.
+// A problem ends the wait, however long the deadline: this peer leaves at once.
 Result<> Peer::barrier(std::string_view name, Duration deadline) {
   auto reached = std::async(std::launch::async, [&] { return control_->barrier(name, deadline); });
-  Result<> problem;
   while (reached.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
-    if (problem) problem = driver_->pause(std::chrono::milliseconds(2));
+    auto problem = driver_->pause(std::chrono::milliseconds(2));
     if (problem) problem = check_control();
+    if (problem) continue;
+    // The others may have passed it, gone on and ended: after the last one that is their affair.
+    if (results_sent_ && reached.wait_for(std::chrono::seconds(0)) == std::future_status::ready) break;
+    abort(problem.error());
+    reached.wait();
+    return problem;
   }
-  const auto result = reached.get();
-  return problem ? result : problem;
+  return reached.get();
 }
 
 void Peer::record(bool last) {
@@ -310,7 +319,7 @@ void Peer::record(bool last) {
   IntervalRecord& row = message.record;
   row.peer = self();
   row.step = worker_->steps();
-  row.epoch = static_cast<double>(row.step) / static_cast<double>(steps_per_epoch_);
+  row.epoch = static_cast<double>(row.step) / steps_per_epoch_;
   row.seconds = since_start();
   row.loss = losses_ ? interval_loss_ / static_cast<double>(losses_) : kUnknown;
   row.learning_rate = trainer_->learning_rate();
@@ -318,7 +327,7 @@ void Peer::record(bool last) {
   row.samples_per_s = elapsed > 0 ? static_cast<double>((row.step - interval_step_) * task_->batch_size()) / elapsed : kUnknown;
   const double every = run_.report.evaluate_every_epochs;
   if (every > 0) {
-    const auto due = [&](std::uint64_t step) { return std::floor(static_cast<double>(step) / static_cast<double>(steps_per_epoch_) / every + 1e-9); };
+    const auto due = [&](std::uint64_t step) { return std::floor(static_cast<double>(step) / steps_per_epoch_ / every + 1e-9); };
     if (last || due(row.step) > due(interval_step_)) {
       const Evaluation evaluation = task_->evaluate(stream_, model_.span(), kLiveSamples);
       row.test_loss = evaluation.loss;
@@ -351,7 +360,7 @@ void Peer::show() {
     shown_ = {.step = interval.step,
               .steps = steps_,
               .epoch = interval.epoch,
-              .epochs = static_cast<double>(steps_) / static_cast<double>(steps_per_epoch_),
+              .epochs = run_.trainer.steps ? std::round(10 * static_cast<double>(steps_) / steps_per_epoch_) / 10 : run_.trainer.epochs,
               .loss = interval.loss,
               .accuracy = accuracy,
               .consensus_distance = interval.consensus_distance,
@@ -406,6 +415,8 @@ Result<> Peer::finish() {
     GOSSAMER_TRY_ASSIGN(const RunSummary summary, coordinator_->finish(*task_, stream_, wall_s_, samples, own.rounds));
     if (process_.status_line) fmt::print("{}", comparison_text({{run_.name, summary}}));
   }
+  // Rank 0 comes here when it has everybody's results and has written them: from then on nobody is missed.
+  results_sent_ = true;
   return barrier("end", run_.deadlines.round + run_.deadlines.join);
 }
 

@@ -120,9 +120,6 @@ void read_deadlines(const YamlMap& map, DeadlineOptions* options) {
 }
 
 void read_report(const YamlMap& map, ReportOptions* options) {
-  if (const YamlValue interval = map.find("interval"); interval.present())
-    options->interval_s =
-        static_cast<double>(interval.duration({.least = 0.001, .most = 31'536'000}).count()) / 1e9;
   options->interval_steps = map.count("interval_steps", options->interval_steps);
   options->evaluate_every_epochs =
       map.number("evaluate_every_epochs", options->evaluate_every_epochs, kNotNegative);

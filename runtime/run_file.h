@@ -66,8 +66,7 @@ struct TrainerOptions {
 };
 
 struct ReportOptions {
-  double interval_s = 0.5;           // between two records of one peer
-  std::uint64_t interval_steps = 0;  // instead of seconds, when not 0: reproducible records
+  std::uint64_t interval_steps = 0;  // between two records of one peer; 0: a hundredth of the run
   double evaluate_every_epochs = 1;  // test loss and accuracy of each peer's own model; 0 never
   bool save_models = true;
 };

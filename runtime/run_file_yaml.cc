@@ -183,7 +183,6 @@ std::string to_yaml(const RunFile& run) {
   deadlines.duration("round", run.deadlines.round);
 
   const Section report = top.map("report");
-  report.duration("interval", Duration(std::llround(run.report.interval_s * 1e9)));
   report.count("interval_steps", run.report.interval_steps);
   report.number("evaluate_every_epochs", run.report.evaluate_every_epochs);
   report.boolean("save_models", run.report.save_models);

@@ -57,6 +57,18 @@ Result<> finish(RawDataset& train, RawDataset* test, bool regression) {
   return {};
 }
 
+// Divides the features by the largest absolute value of both halves.
+void scale_by_largest(Dataset& train, Dataset* test) {
+  double largest = 0;
+  for (Dataset* half : {&train, test})
+    if (half != nullptr)
+      for (const float value : half->x) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  if (largest == 0) return;
+  for (Dataset* half : {&train, test})
+    if (half != nullptr)
+      for (float& value : half->x) value = static_cast<float>(value / largest);
+}
+
 Dataset subset(const Dataset& all, const std::vector<std::uint32_t>& rows) {
   Dataset part;
   part.name = all.name;
@@ -116,8 +128,7 @@ Result<> validate(const DataOptions& o) {
   if (!(o.test_fraction > 0 && o.test_fraction < 1))
     return invalid(
         fmt::format("test_fraction is {}; it must be between 0 and 1 (0.2, say)", o.test_fraction));
-  if (!std::isfinite(o.scale) || o.scale == 0)
-    return invalid(fmt::format("scale is {}; it must be a finite number other than 0", o.scale));
+  if (!std::isfinite(o.scale)) return invalid(fmt::format("scale is {}; it must be a finite number", o.scale));
   if (o.label_column != "first" && o.label_column != "last")
     return invalid(fmt::format("label_column '{}' is not known; known are first, last", o.label_column));
   if (o.separator != "tab" &&
@@ -132,9 +143,11 @@ Result<Split> load_data(const DataOptions& options, std::uint64_t seed) {
   GOSSAMER_TRY(validate(options));
   if (options.format.empty())
     return invalid("no data set is named; set data.format (idx, csv or libsvm) and its files");
+  const bool automatic = options.scale == 0 && options.format != "libsvm";
   GOSSAMER_TRY_ASSIGN(RawDataset train, read_files(options, false));
   if (options.test_file.empty() && options.test_images.empty()) {
     GOSSAMER_TRY(finish(train, nullptr, options.regression));
+    if (automatic) scale_by_largest(train.data, nullptr);
     return split(train.data, options.test_fraction, seed);
   }
   GOSSAMER_TRY_ASSIGN(RawDataset test, read_files(options, true));
@@ -146,6 +159,7 @@ Result<Split> load_data(const DataOptions& options, std::uint64_t seed) {
                             "training set",
                             train.data.name, train.data.features, test.data.name, test.data.features));
   GOSSAMER_TRY(finish(train, &test, options.regression));
+  if (automatic) scale_by_largest(train.data, &test.data);
   return Split{std::make_shared<const Dataset>(std::move(train.data)),
                std::make_shared<const Dataset>(std::move(test.data))};
 }

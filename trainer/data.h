@@ -54,7 +54,9 @@ struct DataOptions {
   std::string test_images, test_labels;
   double test_fraction = 0.2;  // in (0, 1)
 
-  double scale = 1;         // every feature is multiplied by it (1/16 = 0.0625 for digits, 1/255 for MNIST)
+  // Every feature is multiplied by it.  0: idx and csv divide by the largest absolute value of training and test
+  // samples together (16 for digits, 255 for MNIST), so that features lie in [-1, 1]; libsvm keeps the file's values.
+  double scale = 0;
   bool regression = false;  // labels are numbers to predict, not classes
 
   std::string label_column = "last";  // csv: first | last

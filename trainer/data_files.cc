@@ -144,6 +144,8 @@ std::string_view trimmed(std::string_view s) {
   return s;
 }
 
+double factor(const DataOptions& options) { return options.scale == 0 ? 1 : options.scale; }
+
 // Whether a number is still finite as float32, which features and targets become.
 bool fits(double value) {
   return std::fabs(value) <= static_cast<double>(std::numeric_limits<float>::max());
@@ -251,6 +253,7 @@ Result<RawDataset> read_idx(const std::string& images, const std::string& labels
   if (x.count != y.count)
     return corrupt(labels, "{} labels for the {} samples of {}; the two files do not belong together",
                    y.count, x.count, images);
+  const double scale = factor(options);
   RawDataset raw;
   raw.data.name = images;
   raw.data.samples = x.count;
@@ -258,10 +261,10 @@ Result<RawDataset> read_idx(const std::string& images, const std::string& labels
   raw.data.x.resize(x.count * x.per_item);
   for (std::size_t i = 0; i < raw.data.x.size(); ++i) {
     const double value = x.at(i);
-    if (!fits(value) || !fits(value * options.scale))
+    if (!fits(value) || !fits(value * scale))
       return corrupt(images, "value {} of sample {} is {}; times scale {} it is not a finite float32 number",
-                     i % x.per_item + 1, i / x.per_item + 1, value, options.scale);
-    raw.data.x[i] = static_cast<float>(value * options.scale);
+                     i % x.per_item + 1, i / x.per_item + 1, value, scale);
+    raw.data.x[i] = static_cast<float>(value * scale);
   }
   raw.labels.resize(y.count);
   for (std::size_t i = 0; i < y.count; ++i) {
@@ -275,6 +278,7 @@ Result<RawDataset> read_csv(const std::string& path, const DataOptions& options)
   GOSSAMER_TRY_ASSIGN(const std::string text, read_whole_file(path));
   const char separator = options.separator == "tab" ? '\t' : options.separator[0];
   const bool label_first = options.label_column == "first";
+  const double scale = factor(options);
   RawDataset raw;
   raw.data.name = path;
   std::size_t columns = 0, columns_line = 0;
@@ -321,10 +325,10 @@ Result<RawDataset> read_csv(const std::string& path, const DataOptions& options)
           lines.number(), label_at + 1, cells[label_at]);
     for (std::size_t i = 0; i < columns; ++i) {
       if (i == label_at) continue;
-      if (!fits(cells[i] * options.scale))
+      if (!fits(cells[i] * scale))
         return corrupt(path, "line {}, column {}: {} times scale {} is beyond float32; lower the scale",
-                       lines.number(), i + 1, cells[i], options.scale);
-      raw.data.x.push_back(static_cast<float>(cells[i] * options.scale));
+                       lines.number(), i + 1, cells[i], scale);
+      raw.data.x.push_back(static_cast<float>(cells[i] * scale));
     }
     raw.labels.push_back(cells[label_at]);
     ++raw.data.samples;
@@ -336,6 +340,7 @@ Result<RawDataset> read_csv(const std::string& path, const DataOptions& options)
 
 Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& options) {
   GOSSAMER_TRY_ASSIGN(const std::string text, read_whole_file(path));
+  const double scale = factor(options);
   RawDataset raw;
   raw.data.name = path;
   raw.data.row_begin.push_back(0);
@@ -389,12 +394,12 @@ Result<RawDataset> read_libsvm(const std::string& path, const DataOptions& optio
         return corrupt(path,
                        "line {}: index {} is larger than features ({}); raise data.features, or leave it out",
                        lines.number(), index, options.features);
-      if (!fits(*value * options.scale))
+      if (!fits(*value * scale))
         return corrupt(path, "line {}: {} times scale {} is beyond float32; lower the scale", lines.number(),
-                       quoted(pair), options.scale);
+                       quoted(pair), scale);
       last = index;
       raw.data.column.push_back(index - 1);
-      raw.data.value.push_back(static_cast<float>(*value * options.scale));
+      raw.data.value.push_back(static_cast<float>(*value * scale));
     }
     largest = std::max(largest, last);
     raw.data.row_begin.push_back(raw.data.column.size());

@@ -21,7 +21,7 @@ struct RawDataset {
 // The whole file, decompressed if it is gzipped.
 Result<std::string> read_whole_file(const std::string& path);
 
-// `options` gives scale, regression and what belongs to the format; its paths are not read.
+// `options` gives scale (0: values as they are), regression and what belongs to the format; its paths are not read.
 Result<RawDataset> read_idx(const std::string& images, const std::string& labels, const DataOptions& options);
 Result<RawDataset> read_csv(const std::string& path, const DataOptions& options);
 // data.features is the largest index of this file where options.features is 0.

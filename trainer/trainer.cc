@@ -7,12 +7,13 @@
 namespace gossamer {
 
 Trainer::Trainer(Task& task, Optimizer& optimizer, OptimizerOptions options, ScheduleOptions schedule,
-                 double epochs, Stream& stream, std::span<float> model)
+                 double epochs, Stream& stream, std::span<float> model, double steps_per_epoch)
     : task_(task),
       optimizer_(optimizer),
       options_(std::move(options)),
       schedule_(std::move(schedule)),
       epochs_(epochs),
+      steps_per_epoch_(steps_per_epoch > 0 ? steps_per_epoch : static_cast<double>(task.steps_per_epoch())),
       stream_(stream),
       model_(model),
       gradient_(task.layout().size()) {
@@ -32,7 +33,7 @@ void Trainer::apply_gradient() {
 }
 
 double Trainer::learning_rate() const {
-  const double epoch = static_cast<double>(step_) / static_cast<double>(task_.steps_per_epoch());
+  const double epoch = static_cast<double>(step_) / steps_per_epoch_;
   return learning_rate_at(schedule_, options_.learning_rate, epoch, epochs_);
 }
 

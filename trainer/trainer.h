@@ -18,9 +18,11 @@ namespace gossamer {
 class Trainer {
  public:
   // All references outlive the Trainer.  `model` is the caller's memory, task.layout().size() floats.
-  // `epochs` is the length of the run, for the learning-rate schedule.
+  // `epochs` is the length of the run, for the learning-rate schedule.  Where several trainers share a run, each is
+  // given the run's `steps_per_epoch`, so that all have the same learning rate at the same step; 0 takes
+  // the task's own, which depends on its shard.
   Trainer(Task& task, Optimizer& optimizer, OptimizerOptions options, ScheduleOptions schedule, double epochs,
-          Stream& stream, std::span<float> model);
+          Stream& stream, std::span<float> model, double steps_per_epoch = 0);
 
   // The first half of a step: the loss at the present model, and the gradient, which stays in gradient().
   double compute_gradient(GradientSink* sink = nullptr);
@@ -43,6 +45,7 @@ class Trainer {
   OptimizerOptions options_;
   ScheduleOptions schedule_;
   double epochs_;
+  double steps_per_epoch_;
   Stream& stream_;
   std::span<float> model_;
   AlignedBuffer<float> gradient_;

@@ -51,7 +51,7 @@ trainer:
   epochs: 7
 transport: {kind: ucx, interface: eth0}
 deadlines: {join: 5 s, silence: 2500 ms, heartbeat: 500 ms}
-report: {interval: 250 ms, save_models: false}
+report: {interval_steps: 25, save_models: false}
 seed: 18446744073709551615
 )");
   EXPECT_EQ(run.name, "ring");
@@ -76,7 +76,7 @@ seed: 18446744073709551615
   EXPECT_EQ(run.trainer.epochs, 7);
   EXPECT_EQ(run.transport.interface, "eth0");
   EXPECT_EQ(run.deadlines.silence, std::chrono::milliseconds(2500));
-  EXPECT_EQ(run.report.interval_s, 0.25);
+  EXPECT_EQ(run.report.interval_steps, 25u);
   EXPECT_FALSE(run.report.save_models);
   EXPECT_EQ(run.seed, 18446744073709551615u);
 }
@@ -337,7 +337,6 @@ RunFile random_run(std::uint64_t seed) {
   run.deadlines.silence =
       2 * run.deadlines.heartbeat + Duration(static_cast<std::int64_t>(random.below(1'000'000'000)));
   run.deadlines.round = std::chrono::milliseconds(1 + random.below(100'000));
-  run.report.interval_s = static_cast<double>(1'000'000 + random.below(10'000'000'000)) / 1e9;
   run.report.interval_steps = random.below(50);
   run.report.evaluate_every_epochs = real(3);
   run.report.save_models = random.below(2) == 0;
@@ -413,7 +412,6 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(a.deadlines.heartbeat, b.deadlines.heartbeat);
   EXPECT_EQ(a.deadlines.silence, b.deadlines.silence);
   EXPECT_EQ(a.deadlines.round, b.deadlines.round);
-  EXPECT_EQ(a.report.interval_s, b.report.interval_s);
   EXPECT_EQ(a.report.interval_steps, b.report.interval_steps);
   EXPECT_EQ(a.report.evaluate_every_epochs, b.report.evaluate_every_epochs);
   EXPECT_EQ(a.report.save_models, b.report.save_models);

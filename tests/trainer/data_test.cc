@@ -346,6 +346,7 @@ TEST(LoadData, RegressionKeepsTargets) {
   DataOptions options;
   options.format = "csv";
   options.regression = true;
+  options.scale = 1;
   options.file = folder.file("train.csv", "1,0.5\n2,1.5\n3,2.5\n4,3.5\n");
   options.test_fraction = 0.25;
   const auto data = load_data(options, 1);
@@ -430,12 +431,46 @@ TEST(DataOptions, BadOnesAreRefusedWithTheRemedy) {
   expect_failure(with([](auto& o) { o.images = "i"; }), Errc::invalid_argument, {"belong to idx"});
   expect_failure(with([](auto& o) { o.format = "idx"; }), Errc::invalid_argument, {"images and labels"});
   expect_failure(with([](auto& o) { o.test_fraction = 1; }), Errc::invalid_argument, {"test_fraction is 1"});
-  expect_failure(with([](auto& o) { o.scale = 0; }), Errc::invalid_argument, {"scale is 0"});
+  expect_failure(with([](auto& o) { o.scale = std::numeric_limits<double>::infinity(); }),
+                 Errc::invalid_argument, {"scale is inf"});
   expect_failure(with([](auto& o) { o.label_column = "middle"; }), Errc::invalid_argument,
                  {"'middle'", "first, last"});
   expect_failure(with([](auto& o) { o.separator = ", "; }), Errc::invalid_argument, {"one character"});
   expect_failure(with([](auto& o) { o.separator = "."; }), Errc::invalid_argument, {"no part of a number"});
   expect_failure(load_data({}, 1), Errc::invalid_argument, {"no data set is named"});
+}
+
+TEST(Scale, WithoutOneDenseFeaturesAreDividedByTheLargestOfBothHalves) {
+  const ScratchFolder folder;
+  DataOptions options;
+  options.format = "csv";
+  options.file = folder.file("train.csv", "1,-2,0\n0,4,1\n");
+  options.test_file = folder.file("test.csv", "-8,2,0\n6,1,1\n");
+  const auto data = load_data(options, 1);
+  ASSERT_TRUE(data) << data.error().message;
+  EXPECT_EQ(data->train->x, (std::vector<float>{0.125, -0.25, 0, 0.5}));
+  EXPECT_EQ(data->test->x, (std::vector<float>{-1, 0.25, 0.75, 0.125}));
+
+  options.file = folder.file("zeros.csv", "0,0,0\n0,0,1\n0,0,1\n0,0,0\n");
+  options.test_file.clear();
+  const auto zeros = load_data(options, 1);
+  ASSERT_TRUE(zeros) << zeros.error().message;
+  EXPECT_EQ(zeros->train->x, std::vector<float>(zeros->train->x.size(), 0.0f));
+
+  options.format = "libsvm";
+  options.file = folder.file("set.svm", "0 1:3\n1 1:5\n0 1:3\n1 1:5\n");
+  const auto sparse = load_data(options, 1);
+  ASSERT_TRUE(sparse) << sparse.error().message;
+  for (const float value : sparse->train->value) EXPECT_TRUE(value == 3 || value == 5) << value;
+}
+
+TEST(Scale, OfDigitsIsFoundToTheBit) {
+  DataOptions automatic = digits();
+  automatic.scale = 0;
+  const auto a = load_data(automatic, 1), b = load_data(digits(), 1);
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->train->x, b->train->x);
+  EXPECT_EQ(a->test->x, b->test->x);
 }
 
 }  // namespace

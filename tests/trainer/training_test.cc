@@ -191,5 +191,46 @@ TEST(HeartScale, LogisticRegressionFitsIt) {
   EXPECT_GE(training.evaluate().accuracy, 0.77);
 }
 
+TEST(Trainers, OfOneRunHaveOneLearningRateWhateverTheirShards) {
+  const auto data = load_data(digits(), 1);
+  ASSERT_TRUE(data) << data.error().message;
+  PartitionOptions skewed;
+  skewed.scheme = "dirichlet";
+  skewed.alpha = 0.1;
+  skewed.samples_min = 20;
+  constexpr std::size_t kPeers = 4, kBatch = 16;
+  const auto shards = partition(*data->train, skewed, kPeers, 1);
+  ASSERT_TRUE(shards) << shards.error().message;
+  const double per_epoch = static_cast<double>(data->train->samples) / (kPeers * kBatch);
+  ScheduleOptions cosine;
+  cosine.kind = "cosine";
+  const OptimizerOptions step = momentum(0.1);
+  const double epochs = 2;
+  const auto steps = static_cast<std::uint64_t>(epochs * per_epoch);
+
+  std::vector<std::uint64_t> own;
+  std::vector<std::vector<double>> rates(kPeers);
+  for (PeerId peer = 0; peer < kPeers; ++peer) {
+    auto task = make_task({}, *data, (*shards)[peer], kBatch, peer, kPeers, 1);
+    ASSERT_TRUE(task) << task.error().message;
+    own.push_back((*task)->steps_per_epoch());
+    auto optimizer = make_optimizer(step, (*task)->layout().size());
+    std::vector<float> model((*task)->layout().size());
+    (*task)->initialise(1, model);
+    Stream stream;
+    Trainer trainer(**task, **optimizer, step, cosine, epochs, stream, model, per_epoch);
+    for (std::uint64_t i = 0; i < steps; ++i) {
+      rates[peer].push_back(trainer.learning_rate());
+      trainer.compute_gradient();
+      trainer.apply_gradient();
+    }
+  }
+  EXPECT_NE(*std::min_element(own.begin(), own.end()), *std::max_element(own.begin(), own.end()))
+      << "the partition is uneven";
+  for (PeerId peer = 1; peer < kPeers; ++peer) EXPECT_EQ(rates[peer], rates[0]);
+  EXPECT_EQ(rates[0].front(), 0.1);
+  EXPECT_LT(rates[0].back(), 0.001) << "it ends where the run ends";
+}
+
 }  // namespace
 }  // namespace gossamer

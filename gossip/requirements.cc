@@ -95,16 +95,17 @@ bool is_star(const Topology& topology) {
 
 Result<> check_shape(const Algorithm& algorithm, const MixerSetup& setup) {
   const Topology& topology = *setup.topology;
+  const bool looks_at_whole = setup.self == 0;
   switch (algorithm.shape) {
     case Shape::any: return {};
     case Shape::fixed:
       if (topology.period() == 1) return {};
       return refuse("{} needs a graph that never changes, and {} does; use a static graph, or algorithm: d-psgd", algorithm.name, topology.name());
     case Shape::tree:
-      if (is_tree(topology)) return {};
+      if (!looks_at_whole || is_tree(topology)) return {};
       return refuse("{} relays along a tree, and {} is none; use family: binary-tree, path or star", algorithm.name, topology.name());
     case Shape::star:
-      if (setup.peers >= 2 && is_star(topology)) return {};
+      if (setup.peers >= 2 && (!looks_at_whole || is_star(topology))) return {};
       return refuse("{} needs one hub that everybody talks to, and {} has none; use family: star with at least 2 peers", algorithm.name, topology.name());
     case Shape::power_of_two:
       if (std::has_single_bit(setup.peers)) return {};

@@ -2,8 +2,8 @@
 //
 //     x_i <- x_i + sum_j w_ij clip(x_j - x_i, tau),       clip(v, tau) = v min(1, tau / |v|)
 //
-// so no neighbour, whatever it sends, moves a peer by more than w_ij tau a round.  What is not a number
-// moves nobody.  The mean is kept only while nothing is clipped.  With tau infinite this is D-PSGD, with
+// so no neighbour, whatever it sends, moves a peer by more than w_ij tau a round.  What does not
+// decode or is not a number moves nobody.  The mean is kept only while nothing is clipped.  With tau infinite this is D-PSGD, with
 // tau = 0 nobody listens to anybody.
 #include <cmath>
 #include <fmt/format.h>
@@ -36,7 +36,8 @@ class ClippedGossip final : public Mixer {
 
   Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
     for (const Arrival& arrival : arrivals) {
-      GOSSAMER_TRY(decode_vector(stream, setup_, arrival, theirs_.span()));
+      GOSSAMER_TRY(check_payload(arrival, setup_.compressor->codec(), setup_.layout->size()));
+      if (!decode_vector(stream, setup_, arrival.bytes, theirs_.span())) continue;
       const double distance = std::sqrt(squared_distance(theirs_.span(), seen_.span()));
       if (!std::isfinite(distance)) continue;
       const double clip = distance > setup_.clip ? setup_.clip / distance : 1;

@@ -61,6 +61,7 @@ struct Algorithm {
   Exchanges exchanges = Exchanges::model;
   Weights weights = Weights::any;
   Shape shape = Shape::any;
+  bool keeps_mean = false;      // the corrections of a round sum to zero over all peers
   bool asynchronous = false;    // peers wait for nobody: synchrony: async
   bool rounds_overlap = false;  // synchrony: stale makes sense
   bool lossy_codecs = false;    // compression other than none, fp16, bf16 makes sense

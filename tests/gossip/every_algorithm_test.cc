@@ -82,10 +82,10 @@ TEST_P(ExactInRounds, LeavesEqualModelsAlone) {
 
 class KeepsMeans : public testing::TestWithParam<Algorithm> {};
 INSTANTIATE_TEST_SUITE_P(List, KeepsMeans,
-                         testing::ValuesIn(those([](const Algorithm& a) { return a.weights >= Weights::doubly || a.shape == Shape::star; })),
+                         testing::ValuesIn(those([](const Algorithm& a) { return a.keeps_mean && !a.asynchronous; })),
                          [](const auto& info) { return words(info.param.name); });
 
-// E12 for all that mix with a doubly stochastic W.
+// E12 for all that say so, which asynchronous ones show in async_test.cc.
 TEST_P(KeepsMeans, InEveryRound) {
   for (const char* family : {"ring", "one-peer-hypercube"}) {
     if (GetParam().shape != Shape::any && std::string(family) != "ring") continue;

@@ -5,8 +5,11 @@
 //     x_i <- x_i + w (x_k - x_i),     k = the neighbour with the largest |x_j - x_i|
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
 
 #include "tests/gossip/training.h"
 
@@ -83,6 +86,25 @@ TEST(Bubble, OneRoundIsItsEquation) {
   EXPECT_NEAR(network.model(1)[0], 3 + (9. - 3) / 3, 1e-6);
   EXPECT_NEAR(network.model(2)[0], 9 + (-6. - 9) / 3, 1e-6);
   EXPECT_NEAR(network.model(3)[0], -6 + (9. + 6) / 3, 1e-6);
+}
+
+std::string between(const std::string& file, const std::string& first, const std::string& last) {
+  std::ifstream from(file);
+  EXPECT_TRUE(from) << file;
+  std::stringstream text;
+  text << from.rdbuf();
+  const std::string all = text.str();
+  const std::size_t begin = all.find(first) + first.size();
+  return all.substr(begin, all.find(last, begin) - begin);
+}
+
+TEST(Bubble, ThePageQuotesWhatIsCompiled) {
+  const char* root = std::getenv("SOURCE_ROOT");
+  if (root == nullptr) GTEST_SKIP() << "SOURCE_ROOT is not set; meson test sets it";
+  const std::string folder = std::string(root) + "/";
+  const std::string here = between(folder + "tests/gossip/toy_mixer_test.cc", "// docs/algorithms.md quotes from here\n", "// end of quotation");
+  EXPECT_GT(here.size(), 1000u);
+  EXPECT_EQ(between(folder + "docs/algorithms.md", "```cpp\n", "```"), here);
 }
 
 TEST(Bubble, AgreesButNotOnTheMean) {

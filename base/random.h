@@ -44,6 +44,7 @@ enum class Purpose : std::uint32_t {
   link = 11,
   augmentation = 12,
   swarm = 13,
+  low_rank = 14,
 };
 
 // Mixes words into a 64-bit seed; a pure function, used to derive one stream's key from several numbers.

@@ -3,6 +3,7 @@
 // To add one: write a file in gossip/mixers/ and a row in the table of algorithms.cc.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,7 +30,28 @@ struct MixerSetup {
   ReplicaForm replicas = ReplicaForm::automatic;
   bool verify_replicas = false;            // send a hash of each replica along, and compare
   std::size_t rounds_open = 1;             // rounds that may be under way at once: 1 + synchrony.stale
+  double momentum = 0.9;                   // qg-dsgdm's beta and mu
+  double clip = std::numeric_limits<double>::infinity();  // clipped-gossip's tau: a distance between models
+  std::size_t rank = 1;                    // power-gossip: columns of each basis
+  std::size_t power_iterations = 1;        // power-gossip: phases of a round
   std::uint64_t seed = 1;
+};
+
+// What an algorithm needs of W, from nothing to everything.
+enum class Weights : std::uint8_t {
+  any,        // it does not use them
+  columns,    // what each peer keeps and gives away sums to 1
+  doubly,     // rows and columns sum to 1
+  symmetric,  // that, and the same weight in both directions of every edge
+};
+
+// What an algorithm needs of the graph.
+enum class Shape : std::uint8_t {
+  any,
+  fixed,         // the same in every round
+  tree,          // fixed, undirected, no cycle
+  star,          // a tree with a hub
+  power_of_two,  // any graph, of 2^k peers
 };
 
 struct Algorithm {
@@ -37,8 +59,14 @@ struct Algorithm {
   std::string_view summary;  // one sentence
   std::string_view source;   // the paper
   Exchanges exchanges = Exchanges::model;
-  bool needs_doubly_stochastic = false;  // rows and columns of W sum to 1
-  bool lossy_codecs = false;           // compression other than none, fp16, bf16 makes sense
+  Weights weights = Weights::any;
+  Shape shape = Shape::any;
+  bool keeps_mean = false;      // the corrections of a round sum to zero over all peers
+  bool asynchronous = false;    // peers wait for nobody: synchrony: async
+  bool rounds_overlap = false;  // synchrony: stale makes sense
+  bool lossy_codecs = false;    // compression other than none, fp16, bf16 makes sense
+  bool plain_floats = false;    // compression other than none makes no sense
+  bool own_momentum = false;    // says itself how gradients become steps: needs optimizer: sgd without momentum
   Result<std::unique_ptr<Mixer>> (*make)(const MixerSetup&) = nullptr;
 };
 

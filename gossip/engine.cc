@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "kernels/vector.h"
+#include "topologies/topology_spec.h"
 
 namespace gossamer {
 namespace {
@@ -48,6 +49,7 @@ Engine::Engine(EngineSetup setup, const Clock& clock, const Topology& topology, 
   // One open round reads the shadow itself, which nobody moves meanwhile.
   if (setup.rounds_open > 1)
     for (std::size_t i = 0; i < setup.rounds_open; ++i) snapshots_.emplace_back(setup.vector_size);
+  if (traits_.asynchronous) speakers_ = potential_neighbours(topology, setup.self);
 }
 
 bool Engine::can_publish() const { return traits_.asynchronous || open_.size() < setup_.rounds_open; }
@@ -89,7 +91,7 @@ Result<> Engine::step() {
   transport_.poll(&events_);
   gone_.insert(events_.gone.begin(), events_.gone.end());
   if (!events_.faults.empty()) return Failure(events_.faults.front().error);
-  if (traits_.asynchronous) listen();
+  if (traits_.asynchronous && next_round_ > 0) listen();
   for (const Arrival& arrival : events_.arrivals) GOSSAMER_TRY(take(arrival));
   for (auto& answer : answers_) {
     drop_gone(answer.sends);
@@ -246,11 +248,11 @@ void Engine::settle(const RoundInfo& info) {
   }
 }
 
-// An asynchronous peer can be spoken to at any time by whoever may ever be its neighbour in this or the next period.
+// An asynchronous peer is spoken to at any time by whoever is its neighbour in the round of that other peer.
 void Engine::listen() {
-  for (const Edge& edge : topology_.at(next_round_, setup_.self).in)
-    if (!gone_.contains(edge.peer))
-      if (const auto opened = transport_.open(edge.peer, true); !opened) gone_.insert(edge.peer);
+  for (const PeerId peer : speakers_)
+    if (!gone_.contains(peer))
+      if (const auto opened = transport_.open(peer, true); !opened) gone_.insert(peer);
 }
 
 bool Engine::awaited(const Key& key) const {

@@ -9,7 +9,8 @@
 // before it goes on; under `stale: s` up to s older rounds may still be open when it publishes; under `async`
 // it never waits.  A round that is open longer than the deadline is an error that names who was waited for.
 //
-// The shadow is the last published vector plus every correction not yet applied.
+// The shadow is the last published vector plus every correction not yet applied.  An asynchronous peer hears others from its
+// first publication on: before that it has nothing to answer with.
 //
 // Belongs to one thread at a time; runtime/engine_driver.h serialises trainer and engine where they overlap.
 #pragma once
@@ -143,6 +144,7 @@ class Engine {
   bool pending_ = false;
 
   std::map<Key, Arrival> waiting_;  // came, not yet handed to the mixer; their slots are occupied
+  std::vector<PeerId> speakers_;    // asynchronous: who may ever ask
   std::set<PeerId> gone_;
   TransportEvents events_;
   EngineStats stats_;

@@ -33,9 +33,19 @@ Result<> check_synchrony(const RunFile& run, const MixerTraits& traits) {
   return {};
 }
 
+Result<> check_optimizer(const RunFile& run) {
+  const Algorithm* algorithm = find_algorithm(run.algorithm);
+  const OptimizerOptions& optimizer = run.trainer.optimizer;
+  if (algorithm == nullptr || !algorithm->own_momentum || (optimizer.name == "sgd" && optimizer.momentum == 0)) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("{}: algorithm {} says itself how gradients become steps; use trainer.optimizer: {{name: sgd, momentum: 0}}", run.name,
+                          run.algorithm));
+}
+
 }  // namespace
 
 Result<> check_run(const RunFile& run) {
+  GOSSAMER_TRY(check_optimizer(run));
   GOSSAMER_TRY_ASSIGN(const auto topology, make_topology(run.topology));
   GOSSAMER_TRY_ASSIGN(const auto compressor, make_compressor(run.compression));
   // Every peer's mixer for a model of one element: cheap, and each peer's own edges are checked.
@@ -60,6 +70,10 @@ MixerSetup mixer_setup(const RunFile& run, PeerId self, const Topology& topology
                       : run.mixing.replicas == "aggregate" ? ReplicaForm::aggregate
                                                            : ReplicaForm::automatic,
           .rounds_open = run.synchrony.mode == Synchrony::stale ? run.synchrony.stale + std::size_t{1} : 1,
+          .momentum = run.mixing.momentum,
+          .clip = run.mixing.clip,
+          .rank = run.mixing.rank,
+          .power_iterations = run.mixing.power_iterations,
           .seed = run.seed};
 }
 

@@ -10,6 +10,12 @@ constexpr std::size_t kPeers = 4;  // enough to see gossip, few enough for a lap
 constexpr Preset kPresets[] = {
     {"all-reduce", "the yardstick: every step averages the gradients of all peers exactly",
      [](RunFile& run) { run.topology = family_spec("complete", kPeers); }},
+    {"all-reduce-halving-doubling", "the same yardstick with fewer, larger messages, for a power of two of peers",
+     [](RunFile& run) { run.topology = family_spec("complete", kPeers); }},
+    {"parameter-server", "a star, whose hub trains like its leaves",
+     [](RunFile& run) { run.topology = family_spec("star", kPeers); }},
+    {"parameter-server-models", "a star, whose hub trains like its leaves",
+     [](RunFile& run) { run.topology = family_spec("star", kPeers); }},
     {"d-psgd",
      "a ring is the topology of the paper, works for any number of peers, and costs two models per round",
      [](RunFile& run) { run.topology = family_spec("ring", kPeers); }},
@@ -20,6 +26,34 @@ constexpr Preset kPresets[] = {
        run.compression = {.codec = CodecId::qsgd, .scope = Scope::tensor, .levels = 15};
        run.mixing.step_size = 0.4;
      }},
+    {"deep-squeeze", "it compresses models, not differences, so it gets 8 bits where choco-sgd gets 4",
+     [](RunFile& run) {
+       run.topology = family_spec("ring", kPeers);
+       run.compression = {.codec = CodecId::qsgd, .scope = Scope::tensor, .levels = 255};
+       run.mixing.step_size = 0.5;
+     }},
+    {"power-gossip", "rank 1 is the least that travels, and needs nothing tuned",
+     [](RunFile& run) { run.topology = family_spec("ring", kPeers); }},
+    {"ad-psgd", "a ring, and nobody waits: a slow peer slows no other",
+     [](RunFile& run) {
+       run.topology = family_spec("ring", kPeers);
+       run.synchrony.mode = Synchrony::async;
+     }},
+    {"sgp", "one model per round to one receiver, exact after log2(peers) rounds for a power of two",
+     [](RunFile& run) { run.topology = family_spec("one-peer-exponential", kPeers); }},
+    {"relay-sgd", "a binary tree is the shallowest with three edges per peer at most",
+     [](RunFile& run) { run.topology = family_spec("binary-tree", kPeers); }},
+    {"gradient-tracking", "a ring; the tracker makes up for how the peers' data differ",
+     [](RunFile& run) { run.topology = family_spec("ring", kPeers); }},
+    {"d2", "a ring with lazy weights: with plain ones an even ring has the eigenvalue -1/3, where d2 diverges",
+     [](RunFile& run) {
+       run.topology = family_spec("ring", kPeers);
+       run.topology.weights = WeightRule::lazy;
+     }},
+    {"qg-dsgdm", "a ring, and the paper's momentum of 0.9",
+     [](RunFile& run) { run.topology = family_spec("ring", kPeers); }},
+    {"clipped-gossip", "everybody hears everybody, so that one false peer is one of many",
+     [](RunFile& run) { run.topology = family_spec("complete", kPeers); }},
 };
 
 }  // namespace

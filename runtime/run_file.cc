@@ -90,6 +90,10 @@ void read_mixing(const YamlMap& map, MixingOptions* options) {
   options->replicas = map.choice<std::string>(
       "replicas", {{"auto", "auto"}, {"per-edge", "per-edge"}, {"aggregate", "aggregate"}},
       options->replicas);
+  options->momentum = map.number("momentum", options->momentum, {.least = 0, .most = 1, .below_most = true});
+  options->clip = map.number("clip", options->clip, {.least = 0});
+  options->rank = map.count("rank", options->rank, {.least = 1, .most = 64});
+  options->power_iterations = map.count("power_iterations", options->power_iterations, {.least = 1, .most = 64});
 }
 
 void read_transport(const YamlMap& map, TransportOptions* options) {

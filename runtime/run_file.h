@@ -38,6 +38,10 @@ struct MixingOptions {
   MixingOrder order = MixingOrder::adapt_then_combine;
   bool weigh_by_samples = false;
   std::string replicas = "auto";  // CHOCO: auto | per-edge | aggregate
+  double momentum = 0.9;          // qg-dsgdm
+  double clip = 1;                // clipped-gossip: how far one neighbour may move this peer, before its weight
+  std::size_t rank = 1;           // power-gossip
+  std::size_t power_iterations = 1;  // power-gossip: exchanges per round
 };
 
 struct TransportOptions {

@@ -166,6 +166,10 @@ std::string to_yaml(const RunFile& run) {
   mixing.text("order", name(run.mixing.order));
   mixing.boolean("weigh_by_samples", run.mixing.weigh_by_samples);
   mixing.text("replicas", run.mixing.replicas);
+  mixing.number("momentum", run.mixing.momentum);
+  mixing.number("clip", run.mixing.clip);
+  mixing.count("rank", run.mixing.rank);
+  mixing.count("power_iterations", run.mixing.power_iterations);
 
   top.text("overlap", name(run.overlap));
   write(top.map("trainer"), run.trainer);

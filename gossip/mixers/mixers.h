@@ -1,4 +1,4 @@
-// The makers of the mixers, for the table in gossip/algorithms.cc.
+// The makers of the mixers, for the table in gossip/algorithms.cc, and what several mixers share.
 #pragma once
 
 #include <memory>
@@ -13,6 +13,18 @@ struct MixerSetup;
 Result<std::unique_ptr<Mixer>> make_dpsgd(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_choco(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_all_reduce(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_halving_doubling(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_parameter_server(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_parameter_server_models(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_sgp(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_ad_psgd(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_relay_sgd(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_gradient_tracking(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_qg_dsgdm(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_d2(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_deep_squeeze(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_power_gossip(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_clipped_gossip(const MixerSetup& setup);
 
 // A round among the graph's neighbours in one phase: the same payload to everybody who listens, one from
 // everybody who is listened to.
@@ -20,5 +32,23 @@ Plan exchange_with_neighbours(const Neighbourhood& edges);
 
 // Checks what every whole-vector payload must say of itself.
 Result<> check_payload(const Arrival& arrival, CodecId codec, std::uint64_t count);
+
+// Encodes a vector and leaves in `seen` what its receivers will decode, which is what differences must be taken from
+// if the mean is to be kept.
+Result<Encoded> encode_vector(Stream& stream, const MixerSetup& setup, std::span<const float> x, std::uint64_t seed,
+                              std::span<std::byte> out, std::span<float> seen);
+
+// to = the vector of a payload that encode_vector() wrote.
+Result<> decode_vector(Stream& stream, const MixerSetup& setup, const Arrival& arrival, std::span<float> to);
+// The same for bytes out of a payload that carries more than one vector.
+Result<> decode_vector(Stream& stream, const MixerSetup& setup, std::span<const std::byte> bytes, std::span<float> to);
+
+// The weight that this round's graph gives to what `from` sends.
+double weight_from(const Neighbourhood& edges, PeerId from);
+
+// sum += weight * (theirs - own)
+void add_difference(double weight, std::span<const float> theirs, std::span<const float> own, std::span<float> sum);
+
+void set_zero(std::span<float> x);
 
 }  // namespace gossamer

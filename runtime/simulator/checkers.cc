@@ -29,7 +29,7 @@ double norm(std::span<const float> x) {
 
 }  // namespace
 
-bool keeps_mean(const Algorithm& algorithm) { return algorithm.needs_doubly_stochastic; }
+bool keeps_mean(const Algorithm& algorithm) { return algorithm.keeps_mean; }
 
 Checkers::Checkers(CheckSetup setup, const EventQueue& queue)
     : setup_(setup), queue_(queue), begun_(setup.peers), ledgers_(setup.peers), progress_(setup.peers, queue.now()), left_(setup.peers) {}

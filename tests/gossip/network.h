@@ -29,6 +29,10 @@ struct NetworkOptions {
   std::uint64_t seed = 1;
   std::function<std::unique_ptr<Fabric>(PeerId)> make_fabric;  // loopback when empty
   std::size_t dimension = 0;
+  std::vector<std::size_t> shape = {};     // of the one tensor; `dimension` alone when empty
+  std::size_t rounds_open = 1;
+  std::function<void(MixerSetup&)> adjust = {};  // sets what is not listed above
+  std::function<std::unique_ptr<Mixer>(const MixerSetup&)> make = {};  // in place of `algorithm`
 };
 
 // One algorithm over one topology; every model is `dimension` floats.
@@ -39,27 +43,39 @@ class Network {
     auto compressor = make_compressor(options_.compression);
     EXPECT_TRUE(compressor) << compressor.error().message;
     compressor_ = std::move(*compressor);
+    if (!options_.shape.empty()) {
+      layout_ = Layout();
+      layout_.add("matrix", options_.shape);
+      EXPECT_EQ(layout_.size(), options_.dimension);
+    }
     const auto hub = std::make_shared<LoopbackHub>();
     const std::size_t n = topology.peer_count();
     for (PeerId id = 0; id < n; ++id) {
       auto peer = std::make_unique<Peer>();
       peer->fabric = options_.make_fabric ? options_.make_fabric(id) : make_loopback(hub).value();
-      auto mixer = make_mixer(options_.algorithm, {.self = id,
-                                                   .peers = n,
-                                                   .layout = &layout_,
-                                                   .topology = &topology_,
-                                                   .compressor = compressor_.get(),
-                                                   .step_size = options_.step_size,
-                                                   .replicas = options_.replicas,
-                                                   .verify_replicas = options_.verify_replicas,
-                                                   .seed = options_.seed});
-      EXPECT_TRUE(mixer) << mixer.error().message;
-      peer->mixer = std::move(*mixer);
+      MixerSetup setup{.self = id,
+                       .peers = n,
+                       .layout = &layout_,
+                       .topology = &topology_,
+                       .compressor = compressor_.get(),
+                       .step_size = options_.step_size,
+                       .replicas = options_.replicas,
+                       .verify_replicas = options_.verify_replicas,
+                       .rounds_open = options_.rounds_open,
+                       .seed = options_.seed};
+      if (options_.adjust) options_.adjust(setup);
+      if (options_.make) {
+        peer->mixer = options_.make(setup);
+      } else {
+        auto mixer = make_mixer(options_.algorithm, setup);
+        EXPECT_TRUE(mixer) << mixer.error().message;
+        peer->mixer = std::move(*mixer);
+      }
       peer->transport = std::make_unique<Transport>(
           TransportSetup{.self = id, .peers = n, .run = 7, .payload_size_max = peer->mixer->payload_capacity(),
                          .resend_after = std::chrono::milliseconds(20)},
           *peer->fabric, clock_);
-      peer->engine = std::make_unique<Engine>(EngineSetup{.self = id, .peers = n, .vector_size = options_.dimension},
+      peer->engine = std::make_unique<Engine>(EngineSetup{.self = id, .peers = n, .vector_size = options_.dimension, .rounds_open = options_.rounds_open},
                                               clock_, topology_, *peer->mixer, *peer->transport, stream_);
       peer->model.resize(options_.dimension);
       peers_.push_back(std::move(peer));

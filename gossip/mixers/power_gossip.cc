@@ -1,0 +1,239 @@
+// PowerGossip: Vogels, Karimireddy, Jaggi, "Practical Low-Rank Communication Compression in Decentralized Deep
+// Learning", NeurIPS 2020, arXiv 2008.01425.
+//
+// For every edge and every matrix of the model the two ends keep one orthonormal basis b of `rank` columns, the same
+// bits at both.  An iteration sends the own matrix times b, and both ends learn how the difference D of their
+// matrices acts on b:
+//
+//     b on the left side:   q = D^T b,   D ~ b q^T,   next b = orthonormal(q), on the right side
+//     b on the right side:  q = D b,     D ~ q b^T,   next b = orthonormal(q), on the left side
+//     x_i += w_ij (approximation of x_j - x_i)
+//
+// which is a power iteration that runs while the models move.  No replica, no error memory and nothing to tune.
+// D is always "higher id minus lower id": both ends subtract the same two floats in the same order, so q, the bases
+// and the moves are the same bits, one end's with the other sign, and the mean is kept.
+//
+// With several iterations per round each is a phase.  Tensors that are no matrices, or where rank is no less than a
+// side, travel whole in phase 0.
+#include <cmath>
+#include <cstring>
+#include <fmt/format.h>
+#include <map>
+
+#include "base/random.h"
+#include "gossip/algorithms.h"
+#include "gossip/mixers/mixers.h"
+#include "kernels/vector.h"
+
+namespace gossamer {
+namespace {
+
+struct Matrix {
+  std::size_t offset = 0, rows = 0, columns = 0;
+};
+
+// Gram-Schmidt on the columns of a height x rank matrix (row-major), in double.  A column that vanishes is drawn anew.
+Result<> orthonormalise(std::span<float> matrix, std::size_t rank, Random random) {
+  const std::size_t height = matrix.size() / rank;
+  std::vector<double> column(height);
+  for (std::size_t k = 0; k < rank; ++k) {
+    for (std::size_t i = 0; i < height; ++i) column[i] = matrix[i * rank + k];
+    for (int attempt = 0;; ++attempt) {
+      double before = 0, after = 0;
+      for (const double value : column) before += value * value;
+      if (!std::isfinite(before) || attempt > 8) return fail(Errc::diverged, "the models' difference is no longer a number");
+      for (std::size_t other = 0; other < k; ++other) {
+        double along = 0;
+        for (std::size_t i = 0; i < height; ++i) along += column[i] * matrix[i * rank + other];
+        for (std::size_t i = 0; i < height; ++i) column[i] -= along * matrix[i * rank + other];
+      }
+      for (const double value : column) after += value * value;
+      if (after > 1e-8 * before && after > 1e-60) {
+        const double scale = 1 / std::sqrt(after);
+        for (std::size_t i = 0; i < height; ++i) matrix[i * rank + k] = static_cast<float>(scale * column[i]);
+        break;
+      }
+      for (double& value : column) value = random.normal();
+    }
+  }
+  return {};
+}
+
+class PowerGossip final : public Mixer {
+ public:
+  explicit PowerGossip(const MixerSetup& setup) : setup_(setup), sum_(setup.layout->size()) {
+    for (const Tensor& tensor : setup.layout->tensors()) {
+      const std::size_t rows = tensor.shape.size() < 2 ? 1 : tensor.shape.front();
+      const std::size_t columns = rows == 0 ? 0 : tensor.count / rows;
+      if (std::min(rows, columns) > setup.rank) {
+        matrices_.push_back({tensor.offset, rows, columns});
+        capacity_ += setup.rank * std::max(rows, columns);
+      } else {
+        vectors_.push_back({tensor.offset, 1, tensor.count});
+        capacity_ += tensor.count;
+      }
+    }
+  }
+
+  std::string_view name() const override { return "power-gossip"; }
+  MixerTraits traits() const override { return {.each_once = true}; }
+  std::size_t payload_capacity() const override { return capacity_ * sizeof(float); }
+
+  Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
+    shadow_ = shadow;
+    set_zero(sum_.span());
+    phase_ = 0;
+    return plan(*info.edges);
+  }
+
+  Result<Encoded> encode(Stream&, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
+    GOSSAMER_TRY_ASSIGN(Link * link, link_to(info.self, what.to.front()));
+    link->sent.clear();
+    if (what.phase == 0)
+      for (const Matrix& vector : vectors_) link->sent.insert(link->sent.end(), shadow_.begin() + vector.offset, shadow_.begin() + vector.offset + vector.columns);
+    for (std::size_t m = 0; m < matrices_.size(); ++m) multiply(matrices_[m], *link, link->bases[m]);
+    std::memcpy(out.data(), link->sent.data(), link->sent.size() * sizeof(float));
+    return Encoded{link->sent.size() * sizeof(float), CodecId::none, link->sent.size()};
+  }
+
+  Result<Plan> arrived(Stream&, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    for (const Arrival& arrival : arrivals) {
+      GOSSAMER_TRY_ASSIGN(Link * link, link_to(info.self, arrival.from));
+      GOSSAMER_TRY(check_payload(arrival, CodecId::none, link->sent.size()));
+      if (arrival.bytes.size() != link->sent.size() * sizeof(float))
+        return fail(Errc::corrupt, fmt::format("peer {} sent {} bytes of products, not {}", arrival.from, arrival.bytes.size(), link->sent.size() * sizeof(float)));
+      std::vector<float> difference(link->sent.size());
+      if (!difference.empty()) std::memcpy(difference.data(), arrival.bytes.data(), arrival.bytes.size());
+      const bool lower = info.self < arrival.from;
+      for (std::size_t i = 0; i < difference.size(); ++i)
+        difference[i] = lower ? difference[i] - link->sent[i] : link->sent[i] - difference[i];
+      const auto weight = static_cast<float>((lower ? 1 : -1) * setup_.step_size * weight_from(*info.edges, arrival.from));
+      GOSSAMER_TRY(move(*link, difference, weight, info.self, arrival.from));
+    }
+    ++phase_;
+    return plan(*info.edges);
+  }
+
+  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
+    copy(sum_.span(), add);
+    return Affine{};
+  }
+
+  void save(Writer& writer) const override {
+    writer.put<std::uint64_t>(links_.size());
+    for (const auto& [peer, link] : links_) {
+      writer.put(peer);
+      writer.put(link.iterations);
+      for (const auto& basis : link.bases) writer.array(std::span(basis.data(), basis.size()));
+    }
+  }
+
+  Result<> load(Reader& reader) override {
+    links_.clear();
+    for (auto left = reader.get<std::uint64_t>(); left > 0 && reader.ok(); --left) {
+      Link& link = links_[reader.get<PeerId>()];
+      link.iterations = reader.get<std::uint64_t>();
+      for (const Matrix& matrix : matrices_) {
+        link.bases.emplace_back(setup_.rank * (link.left() ? matrix.rows : matrix.columns));
+        reader.array(std::span(link.bases.back()));
+      }
+    }
+    return reader.ok() ? Result<>{} : fail(Errc::corrupt, "the bases of power-gossip do not parse");
+  }
+
+ private:
+  struct Link {
+    std::uint64_t iterations = 0;
+    std::vector<std::vector<float>> bases;  // one per matrix, side x rank
+    std::vector<float> sent;                // vectors, then products
+    bool left() const { return iterations % 2 == 0; }
+  };
+
+  Plan plan(const Neighbourhood& edges) const {
+    Plan plan;
+    if (phase_ >= setup_.power_iterations || (phase_ > 0 && matrices_.empty())) return plan;
+    for (const Edge& edge : edges.out) plan.send.push_back({.id = edge.peer, .phase = phase_, .kind = 0, .to = {edge.peer}});
+    for (const Edge& edge : edges.in) plan.await.push_back({edge.peer, phase_});
+    return plan;
+  }
+
+  Random draws(PeerId self, PeerId other, std::size_t matrix, std::uint64_t iteration) const {
+    const std::uint64_t edge = std::uint64_t{std::min(self, other)} << 32 | std::max(self, other);
+    return {setup_.seed, Purpose::low_rank, edge, mix_seed(matrix, iteration)};
+  }
+
+  // What is kept of an edge; random bases when it is used for the first time.
+  Result<Link*> link_to(PeerId self, PeerId other) {
+    const auto [found, fresh] = links_.try_emplace(other);
+    Link& link = found->second;
+    if (fresh)
+      for (std::size_t m = 0; m < matrices_.size(); ++m) {
+        Random random = draws(self, other, m, 0);
+        auto& basis = link.bases.emplace_back(setup_.rank * matrices_[m].rows);
+        for (float& value : basis) value = static_cast<float>(random.normal());
+        GOSSAMER_TRY(orthonormalise(basis, setup_.rank, random));
+      }
+    return &link;
+  }
+
+  // Appends X^T b or X b, with X the model as moved so far in this round.
+  void multiply(const Matrix& matrix, Link& link, std::span<const float> basis) {
+    const std::size_t r = setup_.rank, at = link.sent.size();
+    link.sent.resize(at + r * (link.left() ? matrix.columns : matrix.rows));
+    float* product = link.sent.data() + at;
+    for (std::size_t row = 0; row < matrix.rows; ++row)
+      for (std::size_t column = 0; column < matrix.columns; ++column) {
+        const std::size_t i = matrix.offset + row * matrix.columns + column;
+        const float x = shadow_[i] + sum_[i];
+        const std::size_t from = link.left() ? row : column, to = link.left() ? column : row;
+        for (std::size_t k = 0; k < r; ++k) product[to * r + k] += x * basis[from * r + k];
+      }
+  }
+
+  // sum += weight * approximation, and the next bases.
+  Result<> move(Link& link, std::span<const float> difference, float weight, PeerId self, PeerId other) {
+    const std::size_t r = setup_.rank;
+    if (phase_ == 0)
+      for (const Matrix& vector : vectors_) {
+        for (std::size_t i = 0; i < vector.columns; ++i) sum_[vector.offset + i] += weight * difference[i];
+        difference = difference.subspan(vector.columns);
+      }
+    for (std::size_t m = 0; m < matrices_.size(); ++m) {
+      const Matrix& matrix = matrices_[m];
+      const auto product = difference.first(r * (link.left() ? matrix.columns : matrix.rows));
+      difference = difference.subspan(product.size());
+      for (std::size_t row = 0; row < matrix.rows; ++row)
+        for (std::size_t column = 0; column < matrix.columns; ++column) {
+          const std::size_t from = link.left() ? row : column, to = link.left() ? column : row;
+          float value = 0;
+          for (std::size_t k = 0; k < r; ++k) value += link.bases[m][from * r + k] * product[to * r + k];
+          sum_[matrix.offset + row * matrix.columns + column] += weight * value;
+        }
+      link.bases[m].assign(product.begin(), product.end());
+      GOSSAMER_TRY(orthonormalise(link.bases[m], r, draws(self, other, m, link.iterations + 1)));
+    }
+    ++link.iterations;
+    return {};
+  }
+
+  MixerSetup setup_;
+  std::vector<Matrix> matrices_, vectors_;
+  std::size_t capacity_ = 0;  // floats
+  std::map<PeerId, Link> links_;
+  std::span<const float> shadow_;
+  AlignedBuffer<float> sum_;
+  Phase phase_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Mixer>> make_power_gossip(const MixerSetup& setup) {
+  if (setup.rank < 1 || setup.rank > 64 || setup.power_iterations < 1 || setup.power_iterations > 64)
+    return fail(Errc::invalid_argument, fmt::format("power-gossip needs a mixing.rank and mixing.power_iterations from 1 to 64, not {} and {}",
+                                                    setup.rank, setup.power_iterations));
+  if (!(setup.step_size > 0 && setup.step_size <= 1))
+    return fail(Errc::invalid_argument, fmt::format("power-gossip needs 0 < mixing.step_size <= 1, not {}", setup.step_size));
+  return std::make_unique<PowerGossip>(setup);
+}
+
+}  // namespace gossamer

@@ -92,8 +92,8 @@ const Unit* find_unit(std::span<const Unit> units, std::string_view name) {
 
 // ---- YamlValue
 
-void YamlValue::fail(std::string why) const {
-  if (node_ != nullptr) state_->record(*node_, path_, why, false);
+void YamlValue::fail(std::string why, Errc code) const {
+  if (node_ != nullptr) state_->record(*node_, path_, why, false, code);
 }
 
 std::string YamlValue::where() const {

@@ -11,7 +11,7 @@
 //
 // Every error reads "file:line:column: path.to.key: cause; remedy".  A key that no getter has asked for is an
 // error that names the nearest key that one has; so is a key that occurs twice.  Syntax errors carry line and
-// column too. All errors are Errc::invalid_argument.
+// column too.  All errors are Errc::invalid_argument but those for which a caller of fail() says otherwise.
 //
 // Belongs to one thread.
 #pragma once
@@ -81,7 +81,7 @@ class YamlValue {
   YamlMap map() const;
 
   // Records an error here: `why` is "cause; remedy".
-  void fail(std::string why) const;
+  void fail(std::string why, Errc code = Errc::invalid_argument) const;
   std::string where() const;    // "file:line:column"
   std::uint32_t layer() const;  // 0 for what is in the file or absent
   const std::string& path() const { return path_; }

@@ -54,10 +54,10 @@ std::string State::where(const Node& node) const {
   return where(node.origin, node.line, node.column);
 }
 
-void State::record(const Node& node, const std::string& path, const std::string& why, bool missing) {
+void State::record(const Node& node, const std::string& path, const std::string& why, bool missing, Errc code) {
   if (first) return;
-  first = Error{Errc::invalid_argument, path.empty() ? fmt::format("{}: {}", where(node), why)
-                                                     : fmt::format("{}: {}: {}", where(node), path, why)};
+  first = Error{code, path.empty() ? fmt::format("{}: {}", where(node), why)
+                                   : fmt::format("{}: {}: {}", where(node), path, why)};
   first_is_missing = missing;
 }
 

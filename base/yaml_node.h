@@ -60,7 +60,8 @@ struct State {
   const Node* empty_map(const Node* instead_of);
   std::string where(const Node& node) const;
   std::string where(std::uint32_t origin, std::int32_t line, std::int32_t column) const;
-  void record(const Node& node, const std::string& path, const std::string& why, bool missing);
+  void record(const Node& node, const std::string& path, const std::string& why, bool missing,
+              Errc code = Errc::invalid_argument);
   void open(const Node* node, const std::string& path);
   void ask(const Node* node, const std::string& path, std::string_view key);
   std::optional<Error> unknown_key() const;

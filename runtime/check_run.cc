@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <numeric>
+#include <vector>
 
 #include "gossip/algorithms.h"
 #include "topologies/topology_spec.h"
@@ -42,6 +44,31 @@ Result<> check_optimizer(const RunFile& run) {
                           run.algorithm));
 }
 
+// Averaging reaches everybody.  (That it keeps the mean is each algorithm's own condition.)
+Result<> check_connected(const RunFile& run, const Topology& topology) {
+  constexpr std::size_t kWorkMax = 4'000'000;  // neighbourhoods looked at
+  const std::size_t peers = topology.peer_count(), period = topology.period();
+  // A schedule that never repeats is connected over time by its family's rule; one that is too large to look at here
+  // is left to `gossamer topology check`.
+  if (topology.facts().connected.value_or(false) || period == 0 || period > kWorkMax / peers) return {};
+  std::vector<PeerId> root(peers);
+  std::iota(root.begin(), root.end(), PeerId{0});
+  const auto find = [&](PeerId peer) {
+    while (root[peer] != peer) peer = root[peer] = root[root[peer]];
+    return peer;
+  };
+  for (Round round = 0; round < period; ++round)
+    for (PeerId self = 0; self < peers; ++self)
+      for (const Edge& edge : topology.at(round, self).out) root[find(edge.peer)] = find(self);
+  for (PeerId peer = 1; peer < peers; ++peer)
+    if (find(peer) != find(0))
+      return fail(Errc::invalid_argument,
+                  fmt::format("{}: topology {} is not connected: no path leads from peer 0 to peer {}, so they would train "
+                              "two models; add an edge between the parts",
+                              run.name, topology.name(), peer));
+  return {};
+}
+
 }  // namespace
 
 Result<> check_run(const RunFile& run) {
@@ -54,7 +81,9 @@ Result<> check_run(const RunFile& run) {
   for (PeerId self = 0; self < std::min(topology->peer_count(), kCheckedPeersMax); ++self) {
     GOSSAMER_TRY_ASSIGN(const auto mixer,
                         make_mixer(run.algorithm, mixer_setup(run, self, *topology, *compressor, layout)));
-    if (self == 0) GOSSAMER_TRY(check_synchrony(run, mixer->traits()));
+    if (self > 0) continue;
+    GOSSAMER_TRY(check_synchrony(run, mixer->traits()));
+    if (mixer->traits().uses_graph) GOSSAMER_TRY(check_connected(run, *topology));
   }
   return {};
 }

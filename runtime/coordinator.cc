@@ -41,7 +41,8 @@ Result<> Coordinator::open() {
     GOSSAMER_TRY_ASSIGN(auto writer, RecordWriter::open(out_ + "/" + record_file_name(peer)));
     writers_.push_back(std::move(writer));
   }
-  return {};
+  topology_svg_ = draw_svg(topology_, {});
+  return write_file_atomically(out_ + "/topology.svg", topology_svg_);
 }
 
 Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view bytes) {
@@ -139,11 +140,9 @@ Result<> Coordinator::write(const RunSummary& summary, std::span<const float> me
   if (run_.report.save_models)
     for (const auto& [peer, model] : models_)
       GOSSAMER_TRY(write_safetensors(fmt::format("{}/model-{}.safetensors", out_, peer), model, layout_, about));
-  const std::string graph = draw_svg(topology_, {});
-  GOSSAMER_TRY(write_file_atomically(out_ + "/topology.svg", graph));
   ReportInput report;
   report.title = run_.name.empty() ? run_.algorithm : run_.name;
-  report.runs.push_back({.name = report.title, .summary = summary, .records = records_, .run_yaml = to_yaml(run_), .topology_svg = graph});
+  report.runs.push_back({.name = report.title, .summary = summary, .records = records_, .run_yaml = to_yaml(run_), .topology_svg = topology_svg_});
   return write_file_atomically(out_ + "/report.html", report_html(report));
 }
 

@@ -66,6 +66,7 @@ class Coordinator {
   std::map<std::uint64_t, std::map<PeerId, messages::Record>> steps_;  // not yet reported by all
   std::vector<IntervalRecord> records_;                                // for the report
   std::vector<Interval> settled_;
+  std::string topology_svg_;
   std::map<PeerId, PeerSummary> summaries_;
   std::map<PeerId, std::vector<float>> models_;
   bool write_failed_ = false;

@@ -285,7 +285,10 @@ void Launcher::stop_all() {
   if (stop_at_) return;
   stop_at_ = clock_.now() + options_.stop_deadline;
   for (const Child& child : children_)
-    if (child.alive) ::kill(child.pid, SIGTERM);
+    if (child.alive) {
+      ::kill(child.pid, SIGTERM);
+      ::kill(child.pid, SIGCONT);  // one that was paused cannot hear it otherwise
+    }
 }
 
 void Launcher::kill_all() {

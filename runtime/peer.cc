@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <future>
+#include <thread>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -51,7 +52,9 @@ class Peer {
 
   Result<> check_control();
   Result<> drive(Wants wants);
+  Result<> keep_pace(Time begun);
   Result<> barrier(std::string_view name, Duration deadline);
+  Result<> explain(Error error);
   void abort(const Error& error);
   void record(bool last);
   void show();
@@ -83,6 +86,7 @@ class Peer {
   std::unique_ptr<Coordinator> coordinator_;  // rank 0
   std::unique_ptr<StatusLine> status_;        // rank 0
   Status shown_;
+  bool told_ = false;  // the control plane has said who is lost
 
   std::uint64_t steps_ = 0;           // in the run
   double steps_per_epoch_ = 1;        // of the whole run: the same at every peer, whatever its share of the data
@@ -104,7 +108,8 @@ Result<> Peer::run() {
     GOSSAMER_TRY(train());
     return finish();
   };
-  const auto done = work();
+  auto done = work();
+  if (!done && done.error().code == Errc::peer_gone && !told_) done = explain(std::move(done).error());
   if (!done) {
     abort(done.error());
   } else if (const auto left = control_->leave(std::chrono::seconds(5)); !left) {
@@ -272,6 +277,7 @@ Result<> Peer::drive(Wants wants) {
   if (const std::uint64_t step = worker_->steps(); step > interval_step_ && step % interval_ == 0) record(false);
   const Time compute = clock_.now();
   GOSSAMER_TRY(worker_->compute());
+  GOSSAMER_TRY(keep_pace(compute));
   compute_ += clock_.now() - compute;
   interval_loss_ += worker_->last_loss();
   ++losses_;
@@ -279,20 +285,39 @@ Result<> Peer::drive(Wants wants) {
   return check_control();
 }
 
+// Where the run asks for slower steps than this machine's, the rest of the step is slept through.  Like a peer that
+// computes, this one moves no payloads meanwhile.
+Result<> Peer::keep_pace(Time begun) {
+  const TrainerOptions& training = run_.trainer;
+  const double factor = training.slow.peer == self() ? training.slow.factor : 1;
+  if (training.pace == Duration::zero() && factor == 1) return {};
+  constexpr Duration kNap = std::chrono::milliseconds(50);  // so that a peer that is asked to stop does
+  const Time end = begun + from_seconds(factor * seconds(std::max(training.pace, clock_.now() - begun)));
+  for (Duration left; (left = end - clock_.now()) > Duration::zero();) {
+    std::this_thread::sleep_for(std::min(left, kNap));
+    GOSSAMER_TRY(check_control());
+  }
+  return {};
+}
+
 // What the control plane has to say: a stop, a death, a peer that gives up, and for rank 0 the others' records.
 Result<> Peer::check_control() {
-  if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
   if (coordinator_) {
     for (const std::string_view topic : {messages::kRecord, messages::kSummary, messages::kModel})
       for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(coordinator_->take(message.from, topic, message.bytes));
     show();
   }
-  for (const Message& message : control_->receive(messages::kAbort, {}))
-    return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
   for (const Death& death : control_->deaths()) {
     if (results_sent_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
+    told_ = true;
     return fail(Errc::peer_gone, fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid,
                                              name(death.how), seconds(death.silent)));
+  }
+  // Behind the deaths: a launcher stops everybody when one has died, and who is asked to stop still says why.
+  if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
+  for (const Message& message : control_->receive(messages::kAbort, {})) {
+    told_ = true;
+    return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
   }
   return control_->standing();
 }
@@ -418,6 +443,16 @@ Result<> Peer::finish() {
   // Rank 0 comes here when it has everybody's results and has written them: from then on nobody is missed.
   results_sent_ = true;
   return barrier("end", run_.deadlines.round + run_.deadlines.join);
+}
+
+// The transport may notice a lost peer before the control plane does, which knows more: who, where, silent how long.
+Result<> Peer::explain(Error error) {
+  const Time until = clock_.now() + std::min<Duration>(run_.deadlines.silence, std::chrono::seconds(1));
+  while (clock_.now() < until) {
+    if (const auto news = check_control(); !news && news.error().code == Errc::peer_gone) return news;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return Failure(std::move(error));
 }
 
 // Tells the others why before this peer goes, so that they can say more than that it went.

@@ -68,6 +68,11 @@ Result<ReservedPort> reserve_port() {
   return port;
 }
 
+// Whatever is in the way of the output is the machine's refusal, not a missing input.
+Failure cannot_make(const std::string& folder, int error) {
+  return fail(Errc::io, system_failure("cannot make the output folder", folder, error).value().message);
+}
+
 // Names that a run writes into its folder.
 bool left_by_a_run(const std::string& name) {
   return name == "run.yaml" || name == "summary.json" || name == "report.html" || name == "topology.svg" ||
@@ -185,7 +190,7 @@ Result<> be_peer(const PeerArguments& arguments, const PeerMain& peer_main) {
   // All peers write here, so what is there already may be a neighbour's.
   std::error_code error;
   std::filesystem::create_directories(process.out, error);
-  if (error) return system_failure("cannot make the folder", process.out, error.value());
+  if (error) return cannot_make(process.out, error.value());
   const StopSignals signals;
   process.stop = &signals.stop();
   return peer_main(process);
@@ -215,7 +220,7 @@ Result<> prepare_output(const std::string& folder, bool force) {
     return fail(Errc::invalid_argument,
                 fmt::format("the output folder {} is a file; name another with --out", folder));
   fs::create_directories(folder, error);
-  if (error) return system_failure("cannot make the output folder", folder, error.value());
+  if (error) return cannot_make(folder, error.value());
   fs::directory_iterator entries(folder, error);
   if (error) return system_failure("cannot look into the output folder", folder, error.value());
   std::vector<fs::path> old;

@@ -172,6 +172,8 @@ RunFile read(YamlDocument& document, const Paths& paths) {
   read_mixing(top.map("mixing"), &run.mixing);
   run.overlap = choose(top, "overlap", kOverlaps, run.overlap);
   run_file_detail::read_trainer(top.map("trainer"), paths, &run.trainer);
+  if (const YamlValue slow = top.map("trainer").map("slow").find("peer"); slow.present() && run.trainer.slow.peer >= run.topology.peers)
+    slow.fail(fmt::format("there is no peer {} among {}; ranks begin at 0", run.trainer.slow.peer, run.topology.peers));
   read_transport(top.map("transport"), &run.transport);
   read_deadlines(top.map("deadlines"), &run.deadlines);
   read_report(top.map("report"), &run.report);
@@ -235,10 +237,10 @@ std::string Paths::resolve(const YamlValue& value) const {
     path = fs::path(data_folder) / text;
   path = fs::absolute(path, error).lexically_normal();
   if (check && !fs::is_regular_file(path, error))
-    value.fail(fmt::format(
-        "there is no file {}; check the path (a relative one in a run file is relative to the run "
-        "file's folder, else to the folder in GOSSAMER_DATA)",
-        path.string()));
+    value.fail(fmt::format("there is no file {}; check the path (a relative one in a run file is relative to the run "
+                           "file's folder, else to the folder in GOSSAMER_DATA)",
+                           path.string()),
+               Errc::not_found);
   return path.string();
 }
 

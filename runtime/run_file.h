@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/ids.h"
 #include "base/result.h"
 #include "kernels/compressor.h"
 #include "runtime/environment.h"
@@ -67,6 +68,13 @@ struct TrainerOptions {
   std::size_t batch_size = 32;
   double epochs = 10;
   std::uint64_t steps = 0;  // instead of epochs, when not 0
+  // For experiments with slow peers: a step takes at least `pace` (0: as fast as it can be), and at one peer
+  // `factor` times as long as it would.
+  Duration pace{};
+  struct Slow {
+    PeerId peer = 0;
+    double factor = 1;
+  } slow;
 };
 
 struct ReportOptions {

@@ -158,6 +158,14 @@ void read_trainer(const YamlMap& map, const Paths& paths, TrainerOptions* traine
   trainer->batch_size = map.count("batch_size", trainer->batch_size, {.least = 1, .most = 1'000'000'000});
   trainer->epochs = map.number("epochs", trainer->epochs, kPositive);
   trainer->steps = map.count("steps", trainer->steps);
+  trainer->pace = map.duration("pace", trainer->pace, {.least = 0, .most = 3600});
+  const YamlMap slow = map.map("slow");
+  trainer->slow.factor = slow.number("factor", trainer->slow.factor, {.least = 1, .most = 1e6});
+  trainer->slow.peer = static_cast<PeerId>(slow.count("peer", trainer->slow.peer, {.least = 0, .most = 0xffffffff}));
+  if (map.has("slow")) {
+    slow.require("peer");
+    slow.require("factor");
+  }
 }
 
 }  // namespace gossamer::run_file_detail

@@ -140,6 +140,12 @@ void write(const Section& at, const TrainerOptions& trainer) {
   at.count("batch_size", trainer.batch_size);
   at.number("epochs", trainer.epochs);
   at.count("steps", trainer.steps);
+  at.duration("pace", trainer.pace);
+  if (trainer.slow.factor > 1) {
+    const Section slow = at.map("slow");
+    slow.count("peer", trainer.slow.peer);
+    slow.number("factor", trainer.slow.factor);
+  }
 }
 
 }  // namespace

@@ -201,7 +201,7 @@ TopologySpec read_topology(const YamlMap& map, const std::string& folder) {
     const YamlValue value = map.find("file");
     auto loaded = load_topology((std::filesystem::path(folder) / value.text()).string());
     if (loaded) return *std::move(loaded);
-    value.fail(loaded.error().message);
+    value.fail(loaded.error().message, loaded.error().code);
     return spec;
   }
   spec.name = map.text("name", "");

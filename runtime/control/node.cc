@@ -103,6 +103,7 @@ Result<> Node::listen() {
     } else if (bound.error().code != Errc::address_in_use) {
       return bound;
     } else {
+      rendezvous_taken_ = true;
       log_.debug("control: {} is in use; taking that for another peer of the run", options_.rendezvous);
     }
   }

@@ -229,6 +229,7 @@ class Node final : public Link::Owner {
   bool accepted_ = false;
   std::string missing_;
   std::string last_failure_;
+  bool rendezvous_taken_ = false;  // rank 0 found its own rendezvous in use
 
   // Member
   std::uint64_t run_ = 0;

@@ -312,7 +312,12 @@ void Node::join_deadline() {
   }
   if (accepted_)
     return join_failed({Errc::timed_out, "not all peers came" + within + "; missing: " + missing_});
-  join_failed({Errc::timed_out, "found no run at " + options_.rendezvous + within + " (" + last_failure_ +
+  if (rendezvous_taken_)
+    return join_failed({Errc::address_in_use, "port " + std::to_string(rendezvous_.port) + " is in use on this machine, and what uses it (" +
+                                                  options_.rendezvous + ") did not answer as a peer of this run" + within +
+                                                  ": end it, or choose another rendezvous"});
+  const std::string why = last_failure_.empty() ? "nobody answered" : last_failure_;
+  join_failed({Errc::timed_out, "found no run at " + options_.rendezvous + within + " (" + why +
                                     "): is the first peer running, and is this its address?"});
 }
 

@@ -328,6 +328,8 @@ RunFile random_run(std::uint64_t seed) {
   t.batch_size = 1 + random.below(500);
   t.epochs = real(100);
   t.steps = random.below(1000);
+  t.pace = std::chrono::milliseconds(random.below(1000));
+  if (random.below(2) == 0) t.slow = {.peer = static_cast<PeerId>(random.below(2)), .factor = 1.5 + real(9)};
   run.transport.kind = pick("ucx", "loopback");
   run.transport.interface = pick("", "eth0", "10.0.0.0/8");
   if (run.transport.kind == "ucx") run.transport.tls = pick("", "tcp,self", "^ib");
@@ -404,6 +406,9 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(s.batch_size, t.batch_size);
   EXPECT_EQ(s.epochs, t.epochs);
   EXPECT_EQ(s.steps, t.steps);
+  EXPECT_EQ(s.pace, t.pace);
+  EXPECT_EQ(s.slow.peer, t.slow.peer);
+  EXPECT_EQ(s.slow.factor, t.slow.factor);
   EXPECT_EQ(a.transport.kind, b.transport.kind);
   EXPECT_EQ(a.transport.interface, b.transport.interface);
   EXPECT_EQ(a.transport.tls, b.transport.tls);

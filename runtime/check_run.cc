@@ -1,6 +1,7 @@
 #include "runtime/check_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <numeric>
 #include <vector>
@@ -104,6 +105,16 @@ MixerSetup mixer_setup(const RunFile& run, PeerId self, const Topology& topology
           .rank = run.mixing.rank,
           .power_iterations = run.mixing.power_iterations,
           .seed = run.seed};
+}
+
+RunLength run_length(const TrainerOptions& options, std::size_t peers, std::uint64_t samples, std::uint64_t task_steps_per_epoch) {
+  RunLength length;
+  length.steps_per_epoch = samples ? static_cast<double>(samples) / static_cast<double>(peers * options.batch_size)
+                                   : static_cast<double>(task_steps_per_epoch);
+  length.steps = options.steps ? options.steps
+                               : static_cast<std::uint64_t>(std::max(1LL, std::llround(options.epochs * length.steps_per_epoch)));
+  length.epochs = static_cast<double>(length.steps) / length.steps_per_epoch;
+  return length;
 }
 
 }  // namespace gossamer

@@ -163,6 +163,30 @@ Finding find_rdma() {
   return finding;
 }
 
+// What the build was made with, beside what this machine has.
+Finding find_build() {
+  Finding finding{.name = "build"};
+  finding.items = {
+#ifdef GOSSAMER_HAVE_UCX
+      "UCX",
+#endif
+#ifdef GOSSAMER_HAVE_LIBFABRIC
+      "libfabric",
+#endif
+#ifdef GOSSAMER_FOUND_CUDA
+      "CUDA (not used yet)",
+#endif
+#ifdef GOSSAMER_FOUND_NCCL
+      "NCCL (not used yet)",
+#endif
+#ifdef GOSSAMER_FOUND_LIBTORCH
+      "libtorch (not used yet)",
+#endif
+  };
+  if (finding.items.empty()) finding.detail = "without any optional library";
+  return finding;
+}
+
 }  // namespace
 
 std::string_view gossamer_version() {
@@ -171,7 +195,7 @@ std::string_view gossamer_version() {
 
 Diagnosis diagnose() {
   Diagnosis diagnosis{.version = std::string(gossamer_version()), .findings = {}};
-  diagnosis.findings = {find_kernel(),        find_cores(),       find_locked_memory(), find_open_files(),
+  diagnosis.findings = {find_build(), find_kernel(),        find_cores(),       find_locked_memory(), find_open_files(),
                         find_shared_memory(), find_interfaces(),  find_rdma(),          find_ucx(),
                         find_libfabric(),     find_cuda_driver(), find_cuda_toolkit(),  find_nccl()};
   diagnosis.ready = std::none_of(

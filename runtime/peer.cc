@@ -154,11 +154,9 @@ Result<> Peer::compose() {
     total_samples = data.train->samples;
   }
   GOSSAMER_TRY_ASSIGN(task_, make_task(training.task, data, std::move(shard), training.batch_size, self(), peers(), run_.seed));
-  // Every peer takes the same number of steps, whatever its share: an epoch is one pass over all data by all peers.
-  steps_per_epoch_ = total_samples ? static_cast<double>(total_samples) / static_cast<double>(peers() * training.batch_size)
-                                   : static_cast<double>(task_->steps_per_epoch());
-  steps_ = training.steps ? training.steps
-                          : static_cast<std::uint64_t>(std::max(1LL, std::llround(training.epochs * steps_per_epoch_)));
+  const RunLength length = run_length(training, peers(), total_samples, task_->steps_per_epoch());
+  steps_ = length.steps;
+  steps_per_epoch_ = length.steps_per_epoch;
   interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, steps_ / kIntervalsPerRun);
 
   GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
@@ -182,7 +180,7 @@ Result<> Peer::compose() {
   task_->initialise(run_.seed, model_.span());
   GOSSAMER_TRY_ASSIGN(optimizer_, make_optimizer(training.optimizer, size));
   trainer_ = std::make_unique<Trainer>(*task_, *optimizer_, training.optimizer, training.schedule,
-                                       static_cast<double>(steps_) / steps_per_epoch_, stream_, model_.span(), steps_per_epoch_);
+                                       length.epochs, stream_, model_.span(), steps_per_epoch_);
   const bool delayed = run_.overlap == Overlap::delayed;
   const bool free_running = run_.synchrony.mode == Synchrony::stale || mixer_->traits().asynchronous;
   const double share = run_.mixing.weigh_by_samples && total_samples

@@ -131,22 +131,22 @@ Result<std::vector<IntervalRecord>> read_records(const std::string& path) {
 
 Result<RecordWriter> RecordWriter::open(const std::string& path, Start start) {
   const int mode = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (start == Start::fresh ? O_TRUNC : 0);
-  Descriptor file(::open(path.c_str(), mode, 0666));
+  FileDescriptor file(::open(path.c_str(), mode, 0666));
   if (!file) return system_failure("cannot write", path, errno);
-  if (start == Start::resume) GOSSAMER_TRY(drop_torn_row(file.get(), path));
+  if (start == Start::resume) GOSSAMER_TRY(drop_torn_row(file.number(), path));
   return RecordWriter(path, std::move(file));
 }
 
 Result<> RecordWriter::append(const IntervalRecord& record) {
   const std::string row = to_json_line(record) + "\n";
-  const off_t before = ::lseek(file_.get(), 0, SEEK_END);
+  const off_t before = ::lseek(file_.number(), 0, SEEK_END);
   ssize_t wrote = 0;
-  do wrote = ::write(file_.get(), row.data(), row.size());
+  do wrote = ::write(file_.number(), row.data(), row.size());
   while (wrote < 0 && errno == EINTR);
   if (wrote == static_cast<ssize_t>(row.size())) return {};
   // A short write without an error is a disk that filled up in the middle of the row.
   const int cause = wrote < 0 ? errno : ENOSPC;
-  if (wrote > 0 && before >= 0 && ::ftruncate(file_.get(), before) != 0)
+  if (wrote > 0 && before >= 0 && ::ftruncate(file_.number(), before) != 0)
     return ++lost_, system_failure("cannot take back half a row of", path_, errno);
   if (++lost_ > 1) return {};
   return system_failure("cannot append to", path_, cause);

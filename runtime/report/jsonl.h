@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "base/result.h"
 #include "runtime/records.h"
-#include "runtime/report/descriptor.h"
 
 namespace gossamer {
 
@@ -45,10 +45,10 @@ class RecordWriter {
   std::uint64_t lost() const { return lost_; }
 
  private:
-  RecordWriter(std::string path, Descriptor file) : path_(std::move(path)), file_(std::move(file)) {}
+  RecordWriter(std::string path, FileDescriptor file) : path_(std::move(path)), file_(std::move(file)) {}
 
   std::string path_;
-  Descriptor file_;
+  FileDescriptor file_;
   std::uint64_t lost_ = 0;
 };
 

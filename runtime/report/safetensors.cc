@@ -17,7 +17,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
-#include "runtime/report/descriptor.h"
+#include "base/file_descriptor.h"
 
 namespace gossamer {
 namespace {
@@ -333,25 +333,25 @@ Result<SavedModel> parse_safetensors(std::span<const std::byte> file) {
 }
 
 Result<SavedModel> read_safetensors(const std::string& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) return system_failure("cannot read", path, errno);
   struct stat info = {};
-  if (::fstat(file.get(), &info) != 0) return system_failure("cannot read", path, errno);
+  if (::fstat(file.number(), &info) != 0) return system_failure("cannot read", path, errno);
   if (!S_ISREG(info.st_mode))
     return fail(Errc::invalid_argument, fmt::format("{} is not a regular file", path));
   const auto size = static_cast<std::uint64_t>(info.st_size);
   std::array<std::byte, kLengthSize> first;
   if (size < kLengthSize) return fail(path, bad(fmt::format("{} bytes are too few", size)).value());
-  if (const int cause = read_all(file.get(), first)) return system_failure("cannot read", path, cause);
+  if (const int cause = read_all(file.number(), first)) return system_failure("cannot read", path, cause);
   const auto length = header_size(first, size);
   if (!length) return fail(path, length.error());
   std::string header(*length, '\0');
-  if (const int cause = read_all(file.get(), std::as_writable_bytes(std::span(header))))
+  if (const int cause = read_all(file.number(), std::as_writable_bytes(std::span(header))))
     return system_failure("cannot read", path, cause);
   auto model = parse_header(header, size - kLengthSize - *length);
   if (!model) return fail(path, model.error());
   model->values.resize(model->layout.size());
-  if (const int cause = read_all(file.get(), std::as_writable_bytes(std::span(model->values))))
+  if (const int cause = read_all(file.number(), std::as_writable_bytes(std::span(model->values))))
     return system_failure("cannot read", path, cause);
   return model;
 }

@@ -136,9 +136,8 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
 
   GOSSAMER_TRY_ASSIGN(peer.task, make_task(training.task, data, std::move(shard), training.batch_size, peer.id, n, run_.seed));
   const std::uint64_t samples = data.train ? data.train->samples : 0;
-  const std::uint64_t steps_per_epoch =
-      samples ? std::max<std::uint64_t>(1, samples / (n * training.batch_size)) : peer.task->steps_per_epoch();
-  steps_ = training.steps ? training.steps : static_cast<std::uint64_t>(std::llround(training.epochs * static_cast<double>(steps_per_epoch)));
+  const RunLength length = run_length(training, n, samples, peer.task->steps_per_epoch());
+  steps_ = length.steps;
   const std::size_t size = peer.task->layout().size();
 
   MixerSetup mixer = mixer_setup(run_, peer.id, *topology_, *compressor_, peer.task->layout());
@@ -191,7 +190,7 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
     checkers_->started(peer.id, peer.model.span());
   }
   peer.trainer = std::make_unique<Trainer>(*peer.task, *peer.optimizer, training.optimizer, training.schedule,
-                                           static_cast<double>(steps_) / static_cast<double>(steps_per_epoch), stream_, peer.model.span());
+                                           length.epochs, stream_, peer.model.span(), length.steps_per_epoch);
   const double share = run_.mixing.weigh_by_samples && samples
                            ? static_cast<double>(peer.task->samples() * n) / static_cast<double>(samples)
                            : 1;

@@ -111,7 +111,7 @@ double FamilyRequest::number(std::string_view key, double otherwise) const {
 Result<> check_options(const Family& family, const FamilyOptions& options) {
   for (const auto& [key, values] : options) {
     const auto option = std::find_if(family.options.begin(), family.options.end(),
-                                     [&](const auto& o) { return o.key == key; });
+                                     [&key = key](const auto& o) { return o.key == key; });
     if (option == family.options.end()) {
       std::vector<std::string> known;
       for (const auto& o : family.options) known.emplace_back(o.key);

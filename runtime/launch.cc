@@ -34,6 +34,7 @@ struct Child {
   std::string partial;
   bool alive = false;
   bool kill_sent = false;
+  bool paused = false;  // when it was asked to stop
   ChildEnd end;
 };
 
@@ -69,6 +70,14 @@ class SignalsAsData {
   FileDescriptor descriptor_;
 };
 
+// Stopped by SIGSTOP or its like.
+bool is_paused(pid_t pid) {
+  const auto stat = read_file(fmt::format("/proc/{}/stat", pid), 4096);
+  if (!stat) return false;
+  const std::size_t name_end = stat->rfind(')');  // the name may hold anything
+  return name_end != std::string::npos && stat->compare(name_end, 3, ") T") == 0;
+}
+
 class Launcher {
  public:
   Launcher(const LaunchOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
@@ -91,6 +100,7 @@ class Launcher {
   void reap(std::size_t index, Child& child);
   void stop_all();
   void kill_all();
+  static void kill(Child& child);
   bool anyone_alive() const {
     return std::any_of(children_.begin(), children_.end(), [](const Child& child) { return child.alive; });
   }
@@ -284,20 +294,27 @@ void Launcher::reap(std::size_t index, Child& child) {
 void Launcher::stop_all() {
   if (stop_at_) return;
   stop_at_ = clock_.now() + options_.stop_deadline;
-  for (const Child& child : children_)
-    if (child.alive) {
-      ::kill(child.pid, SIGTERM);
-      ::kill(child.pid, SIGCONT);  // one that was paused cannot hear it otherwise
-    }
+  for (const Child& child : children_) {
+    if (child.alive) ::kill(child.pid, SIGTERM);
+  }
+  // Who was paused hears nothing.  Waking it would let it run on in a run that has ended.
+  for (Child& child : children_) {
+    if (!child.alive || !is_paused(child.pid)) continue;
+    child.paused = true;
+    kill(child);
+  }
 }
 
 void Launcher::kill_all() {
   for (Child& child : children_) {
-    if (!child.alive || child.kill_sent) continue;
-    child.kill_sent = true;
-    ::kill(child.pid, SIGKILL);
-    ::kill(-child.pid, SIGKILL);
+    if (child.alive && !child.kill_sent) kill(child);
   }
+}
+
+void Launcher::kill(Child& child) {
+  child.kill_sent = true;
+  ::kill(child.pid, SIGKILL);
+  ::kill(-child.pid, SIGKILL);
 }
 
 std::string describe(std::size_t index, const ChildEnd& end) {
@@ -325,7 +342,7 @@ LaunchReport Launcher::report() const {
     report.failed = cause == failed_.end() ? failed_.front() : *cause;
   }
   std::size_t killed = 0;
-  for (const ChildEnd& end : report.ends) killed += end.killed ? 1 : 0;
+  for (const Child& child : children_) killed += child.end.killed && !child.paused ? 1 : 0;
   if (interrupted_) {
     report.exit_code = exit_code(Errc::interrupted);
     report.message = "stopped by a signal";
@@ -337,6 +354,9 @@ LaunchReport Launcher::report() const {
   if (killed > 0)
     report.message += fmt::format("; {} of {} peers did not end within {:g} s of being asked and were killed",
                                   killed, report.ends.size(), seconds(options_.stop_deadline));
+  for (std::size_t i = 0; i < children_.size(); ++i)
+    if (children_[i].paused && children_[i].end.killed)
+      report.message += fmt::format("; peer {} was paused, so it could not stop and was killed", i);
   return report;
 }
 

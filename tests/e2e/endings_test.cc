@@ -69,7 +69,7 @@ TEST_P(Endings, AKilledPeerIsNamedAndEndsTheRunWith5) {
   const pid_t victim = peer_process(out(), 3);
   ASSERT_GT(victim, 0);
   ASSERT_EQ(::kill(victim, SIGKILL), 0);
-  const Ended end = run.wait(std::chrono::seconds(15));
+  const Ended end = run.wait(std::chrono::seconds(30));
   EXPECT_EQ(end.code, 5) << end.err;
   EXPECT_NE(end.err.find("peer 3 was killed by signal 9"), std::string::npos) << end.err;
   EXPECT_TRUE(nobody_left(out()));
@@ -83,11 +83,12 @@ TEST_P(Endings, APausedPeerIsNamedByAllAndEndsTheRunWith5) {
   ASSERT_GT(victim, 0);
   ASSERT_EQ(::kill(victim, SIGSTOP), 0);
   const auto paused = std::chrono::steady_clock::now();
-  const Ended end = run.wait(std::chrono::seconds(30));
+  const Ended end = run.wait();
   const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - paused).count();
   EXPECT_EQ(end.code, 5) << end.err;
+  EXPECT_NE(end.err.find("peer 3 was paused, so it could not stop and was killed"), std::string::npos) << end.err;
   EXPECT_GE(took, 2.5);
-  EXPECT_LT(took, 15) << "3 s of silence, then everybody leaves";
+  EXPECT_LT(took, 30) << "3 s of silence, then everybody leaves; on a busy machine later";
   for (int peer = 0; peer < 8; ++peer) {
     if (peer == 3) continue;
     // Rank, host, process and how long it was silent, in each survivor's log.

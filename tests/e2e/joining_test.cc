@@ -37,7 +37,7 @@ struct Port {
 class Joining : public testing::Test {
  protected:
   Words peer(int rank, const std::string& rendezvous, const Words& sets = {}) const {
-    Words words = {"peer", file_, "--rank", std::to_string(rank), "--peers", "4", "--rendezvous", rendezvous, "--out", scratch_ / "out"};
+    Words words = {"peer", file_, "--rank", std::to_string(rank), "--peers", "4", "--rendezvous", rendezvous, "--out", scratch_ / "out", "--verbose"};
     for (const std::string& set : sets) {
       words.push_back("--set");
       words.push_back(set);
@@ -71,8 +71,8 @@ TEST_F(Joining, AMissingRankIsNamedWhenTheDeadlinePasses) {
   for (auto& process : peers) {
     const Ended end = process->wait();
     EXPECT_EQ(end.code, 6) << end.err;
-    // On a busy machine another one may come too late as well.
-    EXPECT_TRUE(std::regex_search(end.err, std::regex("gossamer: not all peers came within .*missing: ranks? [^;]*2"))) << end.err;
+    // Peers that give up at the same deadline may be missing in each other's lists, too.
+    EXPECT_TRUE(std::regex_search(end.err, std::regex("gossamer: not all peers came within .*missing: ranks? ([^;]*2|1-3)"))) << end.err;
     EXPECT_LT(end.seconds, 20);
   }
   EXPECT_EQ(names_in(scratch_ / "out"), std::vector<std::string>{}) << "no run, no files";

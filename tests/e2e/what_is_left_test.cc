@@ -47,7 +47,7 @@ class Bytes : public testing::TestWithParam<Traffic> {};
 TEST_P(Bytes, AreThoseOfTheWireFormatAtEveryCounter) {
   const Traffic& expected = GetParam();
   const Scratch scratch;
-  Words sets = {"trainer.epochs=8", "report.evaluate_every_epochs=0"};
+  Words sets = {"trainer.steps=40", "report.evaluate_every_epochs=0"};
   sets.insert(sets.end(), expected.sets.begin(), expected.sets.end());
   const Ended run = gossamer(digits(expected.example, scratch / "out", sets), scratch);
   ASSERT_EQ(run.code, 0) << run.err;
@@ -97,7 +97,7 @@ class Left : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     scratch_ = new Scratch;
-    const Ended run = gossamer(digits("choco-sgd", out(), {"trainer.epochs=2", "report.interval_steps=2"}), *scratch_);
+    const Ended run = gossamer(digits("choco-sgd", out(), {"trainer.steps=10", "report.interval_steps=2"}), *scratch_);
     ASSERT_EQ(run.code, 0) << run.err;
   }
   static void TearDownTestSuite() { delete scratch_; }

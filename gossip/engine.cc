@@ -52,7 +52,7 @@ Engine::Engine(EngineSetup setup, const Clock& clock, const Topology& topology, 
   if (traits_.asynchronous) speakers_ = potential_neighbours(topology, setup.self);
 }
 
-bool Engine::can_publish() const { return traits_.asynchronous || open_.size() < setup_.rounds_open; }
+bool Engine::can_publish() const { return traits_.asynchronous ? skips_ < setup_.skips_max : open_.size() < setup_.rounds_open; }
 
 void Engine::publish(std::span<const float> vector, double learning_rate) {
   GOSSAMER_CHECK(can_publish(), "publish() while too many rounds are open");
@@ -60,6 +60,7 @@ void Engine::publish(std::span<const float> vector, double learning_rate) {
   copy(vector, shadow_.span());
   if (traits_.asynchronous && !open_.empty()) {
     ++stats_.skipped;
+    ++skips_;
     return;
   }
   OpenRound& round = open_[next_round_];
@@ -111,6 +112,7 @@ Result<> Engine::step() {
       return unawaited(left->second);
     if (!traits_.asynchronous) settle(round.info);
     ++stats_.rounds;
+    skips_ = 0;
     slots_.push_back(round.info.slot);
     if (round.snapshot.size() > 0) snapshots_.push_back(std::move(round.snapshot));
     next = open_.erase(next);

@@ -7,7 +7,7 @@
 // Rounds and synchrony.  publish() opens round r with a snapshot.  The round closes when the mixer awaits
 // nothing more, which needs this round's neighbours and nobody else.  A trainer under `bulk` waits for that
 // before it goes on; under `stale: s` up to s older rounds may still be open when it publishes; under `async`
-// it never waits.  A round that is open longer than the deadline is an error that names who was waited for.
+// it waits only when it has outrun its own exchanges by far (EngineSetup::skips_max).  A round that is open longer than the deadline is an error that names who was waited for.
 //
 // The shadow is the last published vector plus every correction not yet applied.  An asynchronous peer hears others from its
 // first publication on: before that it has nothing to answer with.
@@ -37,6 +37,7 @@ struct EngineSetup {
   std::size_t peers = 0;
   std::size_t vector_size = 0;  // floats
   std::size_t rounds_open = 1;  // as the mixer was set up
+  std::size_t skips_max = 8;    // asynchronous: publications in a row that may find the last exchange still open
   Duration round_deadline = std::chrono::seconds(60);
 };
 
@@ -55,7 +56,8 @@ class Engine {
   Engine(EngineSetup setup, const Clock& clock, const Topology& topology, Mixer& mixer, Transport& transport,
          Stream& stream);
 
-  // Whether publish() is allowed: fewer rounds are open than may be.  Always, for an asynchronous mixer.
+  // Whether publish() is allowed: fewer rounds are open than may be.  An asynchronous trainer must not outrun its
+  // exchanges without end: the theory wants staleness bounded, and nobody would mix.
   bool can_publish() const;
   // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
   // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.
@@ -132,6 +134,7 @@ class Engine {
   Stream& stream_;
 
   Round next_round_ = 0;
+  std::size_t skips_ = 0;  // in a row
   std::map<Round, OpenRound> open_;
   std::vector<AlignedBuffer<float>> snapshots_;  // free ones
   std::vector<std::size_t> slots_;               // free ones

@@ -146,6 +146,8 @@ void complete_topology(YamlDocument& document, const RunFile& preset) {
     (void)document.set("topology.family", preset.topology.schedule.front().family, origin, kFromPreset);
   if (needs_peers)
     (void)document.set("topology.peers", std::to_string(preset.topology.peers), origin, kFromPreset);
+  if (preset.topology.weights != WeightRule::standard && absent({"file", "edges", "graph", "schedule", "weights"}))
+    (void)document.set("topology.weights", std::string(name(preset.topology.weights)), origin, kFromPreset);
 }
 
 // Everything but `name`, which needs the file's.  Errors are left in the document.

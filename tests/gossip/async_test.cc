@@ -35,7 +35,7 @@ Outcome run_free(Network& network, std::uint64_t exchanges_wanted, double gradie
     const auto p = static_cast<PeerId>(random.below(n));
     peer_step(p);
     if (testing::Test::HasFatalFailure()) return outcome;
-    if (random.below(3 * pace[p]) == 0) {
+    if (network.engine(p).can_publish() && random.below(3 * pace[p]) == 0) {
       auto& model = network.model(p);
       for (std::size_t i = 0; i < model.size(); ++i) {
         const float before = model[i];
@@ -122,6 +122,20 @@ TEST(AdPsgdPace, RoundingCodecsKeepTheMean) {
   network.randomise(5);
   const Outcome outcome = run_free(network, 2000, 0, std::vector<unsigned>(6, 1), 8);
   EXPECT_LT(drift(network, outcome), 1e-5);
+}
+
+TEST(AdPsgdPace, WhoOutrunsItsExchangesByFarWaitsForThem) {
+  const auto topology = graph("complete", 2);
+  Network network(*topology, {.algorithm = "ad-psgd", .dimension = 1});
+  Engine& fast = network.engine(0);
+  network.engine(1).publish(network.model(1), 0);
+  int published = 0;
+  for (; fast.can_publish() && published < 100; ++published) fast.publish(network.model(0), 0);
+  EXPECT_EQ(published, 9) << "the one that asks, and eight beside it";
+  for (int i = 0; i < 200 && !fast.can_publish(); ++i)
+    for (PeerId p = 0; p < 2; ++p) ASSERT_TRUE(network.engine(p).step());
+  EXPECT_TRUE(fast.can_publish());
+  EXPECT_EQ(fast.stats().rounds, 1u);
 }
 
 TEST(AdPsgdPace, WhoHasNothingPublishedYetIsNotAsked) {

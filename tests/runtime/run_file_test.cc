@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "gossip/algorithms.h"
+#include "runtime/check_run.h"
 #include "runtime/presets.h"
 
 namespace gossamer {
@@ -87,7 +88,8 @@ TEST(RunFile, AnAlgorithmsNameIsACompleteChoice) {
     const RunFile run = parsed("algorithm: " + std::string(algorithm.name) + "\n" + std::string(kSmall));
     EXPECT_EQ(run.algorithm, algorithm.name);
     EXPECT_GE(run.topology.peers, 2u);
-    EXPECT_TRUE(make_topology(run.topology)) << algorithm.name;
+    const auto fits = check_run(run);
+    EXPECT_TRUE(fits) << algorithm.name << ": " << fits.error().message;
   }
   EXPECT_EQ(presets().size(), algorithms().size());
   const RunFile choco = parsed("algorithm: choco-sgd\n" + std::string(kSmall));

@@ -14,6 +14,7 @@
 #include "runtime/peer.h"
 #include "runtime/report_command.h"
 #include "runtime/run_command.h"
+#include "runtime/simulator/simulate_command.h"
 #include "runtime/topology_command.h"
 
 namespace gossamer {
@@ -173,6 +174,7 @@ int run_main(int argc, char** argv) {
   add_peer(app, run_peer, &code);
   add_topology_command(app, &code);
   add_report_command(app, &code);
+  add_simulate_command(app, &code);
   add_doctor(app, &code);
   try {
     app.parse(argc, argv);

@@ -1,0 +1,263 @@
+// Every checker fires when its promise is broken, and the fabric's own accounting.
+#include "runtime/simulator/checkers.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "runtime/simulator/consensus.h"
+#include "tests/gossip/network.h"
+#include "tests/simulator/runs.h"
+
+namespace gossamer {
+namespace {
+
+using sim::Checkers;
+using sim::SimulationSetup;
+using testing_support::must_simulate;
+using testing_support::small_run;
+using testing_support::told;
+
+const sim::Violation* find(const sim::SimulationOutcome& outcome, std::string_view checker) {
+  const auto found = std::find_if(outcome.violations.begin(), outcome.violations.end(), [&](const auto& v) { return v.checker == checker; });
+  return found == outcome.violations.end() ? nullptr : &*found;
+}
+
+RunFile choco_per_edge(std::size_t peers) {
+  RunFile run = small_run("choco-sgd", "ring", peers);
+  run.compression = {.codec = CodecId::qsgd, .levels = 15};
+  run.mixing.step_size = 0.3;
+  run.mixing.replicas = "per-edge";
+  return run;
+}
+
+// A mixer between engine and algorithm that does one thing wrong.
+class Wrong : public Mixer {
+ public:
+  explicit Wrong(std::unique_ptr<Mixer> inner) : inner_(std::move(inner)) {}
+  std::string_view name() const override { return inner_->name(); }
+  MixerTraits traits() const override { return inner_->traits(); }
+  std::size_t payload_capacity() const override { return inner_->payload_capacity(); }
+  void start(std::span<const float> common) override { inner_->start(common); }
+  Plan begin(Stream& stream, const RoundInfo& info, std::span<const float> shadow) override { return inner_->begin(stream, info, shadow); }
+  Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
+    return inner_->encode(stream, info, what, out);
+  }
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    return inner_->arrived(stream, info, arrivals);
+  }
+  std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override { return inner_->result(stream, info, add); }
+  std::span<const float> replica(PeerId peer, Replica which) const override { return inner_->replica(peer, which); }
+
+ protected:
+  std::unique_ptr<Mixer> inner_;
+};
+
+// Loss with repair off, as a mixer would see it if the channel skipped what is missing: one difference is not applied.
+class Forgetful final : public Wrong {
+ public:
+  using Wrong::Wrong;
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    std::vector<Arrival> left(arrivals.begin(), arrivals.end());
+    if (info.round == 4) left.erase(left.begin());
+    return inner_->arrived(stream, info, left);
+  }
+};
+
+// One difference applied twice.
+class Repeating final : public Wrong {
+ public:
+  using Wrong::Wrong;
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    if (info.round == 4) GOSSAMER_TRY(inner_->arrived(stream, info, arrivals.first(1)));
+    return inner_->arrived(stream, info, arrivals);
+  }
+};
+
+// Pulls its own model up a little.
+class Biased final : public Wrong {
+ public:
+  using Wrong::Wrong;
+  std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override {
+    const auto affine = inner_->result(stream, info, add);
+    if (info.round == 4) add[0] += 1e-3f;
+    return affine;
+  }
+};
+
+template <class Kind>
+std::function<std::unique_ptr<Mixer>(PeerId, std::unique_ptr<Mixer>)> at_peer(PeerId wrong) {
+  return [wrong](PeerId peer, std::unique_ptr<Mixer> mixer) -> std::unique_ptr<Mixer> {
+    if (peer != wrong) return mixer;
+    return std::make_unique<Kind>(std::move(mixer));
+  };
+}
+
+TEST(Checkers, ADifferenceThatIsNotAppliedPartsTheReplicasInThatVeryRound) {
+  const auto outcome = must_simulate({.run = choco_per_edge(5), .wrap = at_peer<Forgetful>(2)});
+  const auto* replica = find(outcome, "replica");
+  ASSERT_TRUE(replica) << told(outcome);
+  EXPECT_EQ(replica->round, 4u);
+  EXPECT_EQ(replica->peer, 2u);
+  EXPECT_TRUE(find(outcome, "mean")) << told(outcome);
+}
+
+TEST(Checkers, ADifferenceThatIsAppliedTwicePartsTheReplicasInThatVeryRound) {
+  const auto outcome = must_simulate({.run = choco_per_edge(5), .wrap = at_peer<Repeating>(2)});
+  const auto* replica = find(outcome, "replica");
+  ASSERT_TRUE(replica) << told(outcome);
+  EXPECT_EQ(replica->round, 4u);
+}
+
+// E14 at the network: bytes that are lost although their notice comes, with nobody to notice.
+TEST(Checkers, LossWithoutRepairIsSeenWithinARound) {
+  SimulationSetup setup{.run = choco_per_edge(5)};
+  setup.faults.broken_puts = 0.02;
+  const auto outcome = must_simulate(setup);
+  const auto* once = find(outcome, "once");
+  ASSERT_TRUE(once) << told(outcome);
+  EXPECT_NE(once->what.find("not what was sent"), std::string::npos) << once->what;
+  // Damaged bytes may not even parse; where they do, the replicas part in the same round.
+  const auto* replica = find(outcome, "replica");
+  EXPECT_TRUE(outcome.error || (replica && replica->round <= once->round + 1)) << told(outcome);
+  setup.run.transport.checksum = true;
+  const auto refused = must_simulate(setup);
+  ASSERT_TRUE(refused.error);
+  EXPECT_EQ(refused.error->code, Errc::corrupt) << refused.error->message;
+  EXPECT_EQ(refused.violations_found, 0u) << told(refused);
+}
+
+// The same loss on a channel that was told that the network is reliable: the round never closes, and that is said.
+TEST(Checkers, LossThatNobodyRepairsEndsAtTheDeadlineAndStopsProgress) {
+  SimulationSetup setup{.run = small_run("d-psgd", "ring", 5, 100)};
+  setup.run.deadlines.round = std::chrono::seconds(20);
+  setup.progress_bound = std::chrono::seconds(4);
+  setup.faults.loss = 0.05;
+  setup.faults.repair = false;
+  const auto outcome = must_simulate(setup);
+  ASSERT_TRUE(outcome.error);
+  EXPECT_EQ(outcome.error->code, Errc::timed_out) << outcome.error->message;
+  EXPECT_TRUE(find(outcome, "progress")) << told(outcome);
+}
+
+TEST(Checkers, AnAlgorithmThatMovesTheMeanIsSeen) {
+  const auto outcome = must_simulate({.run = small_run("d-psgd", "ring", 5), .wrap = at_peer<Biased>(3)});
+  const auto* mean = find(outcome, "mean");
+  ASSERT_TRUE(mean) << told(outcome);
+  EXPECT_EQ(mean->round, 4u);
+  EXPECT_EQ(outcome.violations_found, 1u) << told(outcome);
+}
+
+// The checkers by themselves, told of what never happens over a working engine.
+class Told : public testing::Test {
+ protected:
+  bool violated(const Checkers& checkers, std::string_view checker) {
+    return std::any_of(checkers.violations().begin(), checkers.violations().end(), [&](const auto& v) { return v.checker == checker; });
+  }
+  std::unique_ptr<Topology> ring_ = make_topology(family_spec("ring", 3)).value();
+  sim::EventQueue queue_;
+  Checkers checkers_{{.peers = 3, .vector_size = 2, .topology = ring_.get(), .progress_bound = std::chrono::seconds(1)}, queue_};
+  Stream stream_;
+};
+
+TEST_F(Told, APeerThatRunsAheadIsSeen) {
+  for (const PeerId peer : {0u, 1u, 2u}) checkers_.begun(peer, 0);
+  checkers_.begun(0, 1);
+  EXPECT_FALSE(violated(checkers_, "staleness"));
+  checkers_.begun(0, 2);  // its neighbours have not begun round 1
+  EXPECT_TRUE(violated(checkers_, "staleness"));
+}
+
+TEST_F(Told, ARoundThatIsLeftOutIsSeen) {
+  checkers_.begun(0, 0);
+  checkers_.begun(0, 2);
+  EXPECT_TRUE(violated(checkers_, "staleness"));
+}
+
+TEST_F(Told, APayloadThatIsHandedOverTwiceIsSeen) {
+  const std::array<std::byte, 4> bytes{};
+  checkers_.encoded(0, 7, {.to = {1}}, bytes);
+  Arrival arrival{.from = 0, .header = {.round = 7}, .bytes = bytes};
+  checkers_.handed_over(1, arrival);
+  EXPECT_FALSE(violated(checkers_, "once"));
+  checkers_.handed_over(1, arrival);
+  EXPECT_TRUE(violated(checkers_, "once"));
+}
+
+TEST_F(Told, APayloadThatIsNeverHandedOverIsSeen) {
+  const std::array<std::byte, 4> bytes{};
+  checkers_.encoded(0, 7, {.to = {1, 2}}, bytes);
+  checkers_.handed_over(1, {.from = 0, .header = {.round = 7}, .bytes = bytes});
+  EXPECT_FALSE(violated(checkers_, "once"));
+  checkers_.ended();
+  EXPECT_TRUE(violated(checkers_, "once"));
+}
+
+TEST_F(Told, ACorrectionThatIsAppliedTwiceIsSeen) {
+  const std::array<float, 2> start{1, 2}, add{0.5f, 0}, once{1.5f, 2}, twice{2, 2};
+  for (const auto* end : {&once, &twice}) {
+    Checkers checkers({.peers = 1, .vector_size = 2, .topology = ring_.get(), .keeps_mean = false}, queue_);
+    checkers.started(0, start);
+    checkers.corrected(0, 0, 1, start, add);
+    checkers.at_rest(0, *end);
+    EXPECT_EQ(violated(checkers, "ledger"), end == &twice);
+  }
+}
+
+TEST_F(Told, MemoryBeyondItsBoundIsSeen) {
+  checkers_.memory(1, 100, 100);
+  EXPECT_FALSE(violated(checkers_, "memory"));
+  checkers_.memory(1, 101, 100);
+  EXPECT_TRUE(violated(checkers_, "memory"));
+}
+
+TEST_F(Told, APeerWithoutProgressIsSeenUnlessItHasLeft) {
+  queue_.at(queue_.now() + std::chrono::milliseconds(1500), [&] {
+    checkers_.progressed(0);
+    checkers_.left(1);
+    checkers_.look_for_progress();
+  });
+  queue_.step();
+  ASSERT_EQ(checkers_.violations().size(), 1u);
+  EXPECT_EQ(checkers_.violations()[0].peer, 2u);
+}
+
+TEST(Clocks, ADeadlineIsReachedWhenTheClockShowsIt) {
+  sim::EventQueue queue;
+  for (const double drift : {-1e-3, 0.0, 2e-5, 0.1}) {
+    const sim::PeerClock clock(queue, std::chrono::seconds(77), drift);
+    for (const std::int64_t ns : {80'000'000'001, 123'456'789'012}) {
+      const Time when = clock.when({ns});
+      EXPECT_GE(clock.shown(when).ns, ns);
+      EXPECT_LT(clock.shown(when).ns, ns + 4);
+    }
+  }
+}
+
+// The rows of the vectorised path are the engines' models, bit for bit.
+TEST(Consensus, RowsAreTheModelsOfTheEngine) {
+  for (const auto& [family, peers] : {std::pair{"ring", 5}, {"one-peer-exponential", 8}, {"static-exponential", 16}}) {
+    const auto topology = make_topology(family_spec(family, static_cast<std::size_t>(peers))).value();
+    constexpr std::size_t kDimension = 7;
+    testing_support::Network network(*topology, {.algorithm = "d-psgd", .dimension = kDimension});
+    for (PeerId id = 0; id < network.size(); ++id) sim::consensus_start(3, id, network.model(id));
+    for (int round = 0; round < 9; ++round) ASSERT_TRUE(network.round());
+    const auto outcome = sim::run_consensus({.topology = topology.get(), .dimension = kDimension, .rounds = 9, .seed = 3});
+    ASSERT_TRUE(outcome);
+    for (PeerId id = 0; id < network.size(); ++id)
+      for (std::size_t i = 0; i < kDimension; ++i) EXPECT_EQ(outcome->models[id * kDimension + i], network.model(id)[i]) << family;
+  }
+}
+
+TEST(Consensus, OnePeerExponentialIsExactAfterLogN) {
+  const auto topology = make_topology(family_spec("one-peer-exponential", 1 << 12)).value();
+  const auto outcome = sim::run_consensus({.topology = topology.get(), .dimension = 1, .rounds = 12});
+  ASSERT_TRUE(outcome);
+  EXPECT_NEAR(outcome->distance.front(), 1, 0.1);
+  EXPECT_GT(outcome->distance[11], 1e-3);
+  EXPECT_LT(outcome->distance[12], 1e-6);
+  EXPECT_LT(outcome->mean_drift, 1e-6);
+}
+
+}  // namespace
+}  // namespace gossamer

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -162,8 +162,12 @@ Result<int> simulate_command(const Flags& flags) {
   GOSSAMER_TRY_ASSIGN(const RunFile run, load_run_file(flags.run, overrides));
   if (flags.consensus) return consensus(flags, run);
   sim::SimulationSetup setup{.run = run, .seed = flags.seed, .check = !flags.no_checks};
-  if (!flags.network.empty()) GOSSAMER_TRY_ASSIGN(setup.network, sim::load_network(flags.network));
-  if (!flags.faults.empty()) GOSSAMER_TRY_ASSIGN(setup.faults, sim::load_faults(flags.faults));
+  if (!flags.network.empty()) {
+    GOSSAMER_TRY_ASSIGN(setup.network, sim::load_network(flags.network));
+  }
+  if (!flags.faults.empty()) {
+    GOSSAMER_TRY_ASSIGN(setup.faults, sim::load_faults(flags.faults));
+  }
   GOSSAMER_TRY_ASSIGN(const auto outcome, sim::simulate(setup));
   fmt::print("{}", flags.json ? to_json(flags, run, outcome) : to_text(flags, run, outcome));
   if (outcome.error) return exit_code(outcome.error->code);

@@ -1,0 +1,221 @@
+// Random runs over random networks with random faults, each from one seed.
+//
+// What is drawn: algorithm, codec, graph, peers, synchrony, overlap, local steps, order of mixing, times, bandwidths, clocks,
+// and for each kind of fault whether it happens at all and how often; a kind that is off lets others go deeper.  Algorithms come
+// from algorithms(), so a new one takes part without being named here.
+//
+// What must hold: the run ends, no checker fires, no number is lost, and a bulk run gives the bits of the same run over a
+// network without faults.
+//
+//     swarm                      100 seeds, as the test suite does
+//     swarm --seeds 5000         that many
+//     swarm --first 77 --seeds 1 one again
+//     swarm --first 77 --seeds 1 --write DIR   also writes its files, for gossamer simulate
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "base/file.h"
+#include "base/random.h"
+#include "runtime/check_run.h"
+#include "runtime/simulator/simulation.h"
+#include "topologies/family.h"
+
+namespace gossamer {
+namespace {
+
+struct Request {
+  std::uint64_t first = 1;
+  std::uint64_t seeds = 100;
+  std::string write;
+};
+Request& request() {
+  static Request instance;
+  return instance;
+}
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+class Draw {
+ public:
+  explicit Draw(std::uint64_t seed) : random_(seed, Purpose::swarm) {}
+  bool chance(double probability) { return random_.uniform() < probability; }
+  std::uint64_t between(std::uint64_t least, std::uint64_t most) { return least + random_.below(most - least + 1); }
+  template <class List>
+  auto& of(const List& list) {
+    return list[random_.below(std::size(list))];
+  }
+  // Over several orders of magnitude alike.
+  Duration time(double least_us, double most_us) {
+    return from_seconds(least_us * std::pow(most_us / least_us, random_.uniform()) * 1e-6);
+  }
+  double real(double most) { return most * random_.uniform(); }
+
+ private:
+  Random random_;
+};
+
+sim::Delay delay(Draw& draw, double least_us, double most_us) {
+  sim::Delay delay{.base = draw.time(least_us, most_us)};
+  switch (draw.between(0, 3)) {
+    case 0: break;
+    case 1: delay.kind = sim::Delay::Kind::uniform; delay.spread = delay.base + draw.time(least_us, most_us); break;
+    case 2: delay.kind = sim::Delay::Kind::exponential; delay.spread = draw.time(least_us, most_us); break;
+    case 3: delay.kind = sim::Delay::Kind::lognormal; delay.sigma = draw.real(1.5); break;
+  }
+  return delay;
+}
+
+RunFile draw_run(Draw& draw, std::uint64_t seed) {
+  RunFile run;
+  const Algorithm& algorithm = draw.of(algorithms());
+  run.name = fmt::format("swarm-{}", seed);
+  run.algorithm = algorithm.name;
+  run.seed = seed;
+  run.topology = family_spec(std::string(draw.of(families()).name), draw.between(2, 12));
+  run.topology.seed = seed;
+  if (draw.chance(0.15)) run.topology.weights = WeightRule::lazy;
+  constexpr CodecId kAny[] = {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k, CodecId::sign, CodecId::qsgd};
+  constexpr CodecId kExact[] = {CodecId::none, CodecId::fp16, CodecId::bf16};
+  run.compression.codec = algorithm.lossy_codecs ? draw.of(kAny) : draw.of(kExact);
+  run.compression.ratio = 0.05 + draw.real(0.5);
+  run.compression.levels = static_cast<std::uint32_t>(draw.between(3, 63));
+  if (draw.chance(0.5)) run.compression.scope = Scope::model;
+  run.mixing.step_size = algorithm.lossy_codecs ? 0.05 + draw.real(0.25) : 1;
+  if (draw.chance(0.3)) run.mixing.replicas = "per-edge";
+  if (draw.chance(0.3)) run.mixing.order = MixingOrder::combine_then_adapt;
+  if (draw.chance(0.3)) run.overlap = Overlap::delayed;
+  constexpr Synchrony kModes[] = {Synchrony::bulk, Synchrony::bulk, Synchrony::stale, Synchrony::async};
+  run.synchrony.mode = draw.of(kModes);
+  run.synchrony.stale = static_cast<std::uint32_t>(draw.between(1, 4));
+  if (draw.chance(0.4)) run.synchrony.local_steps = static_cast<std::uint32_t>(draw.between(2, 5));
+  run.trainer.task = {.kind = "quadratic", .dimension = draw.between(1, 60), .condition = 4, .heterogeneity = 1, .noise = 0.1};
+  run.trainer.batch_size = 1;
+  run.trainer.steps = draw.between(1, 30);
+  run.trainer.optimizer.learning_rate = 0.02 + draw.real(0.05);
+  if (draw.chance(0.2)) run.trainer.optimizer.momentum = 0.5;
+  run.transport.checksum = draw.chance(0.3);
+  run.deadlines.round = std::chrono::seconds(600);
+  return run;
+}
+
+void draw_network(Draw& draw, std::size_t peers, sim::SimulationSetup* setup) {
+  sim::NetworkOptions& network = setup->network;
+  network.latency = delay(draw, 1, 20000);
+  if (draw.chance(0.3)) network.bandwidth = 1e4 * std::pow(10, draw.real(4));
+  if (draw.chance(0.3)) network.card_bandwidth = 1e4 * std::pow(10, draw.real(4));
+  network.in_order = draw.chance(0.5);
+  network.puts_in_flight_max = draw.chance(0.3) ? 1 : draw.between(2, 64);
+  network.resend_after = draw.time(1000, 500000);
+  network.compute = delay(draw, 10, 50000);
+  if (draw.chance(0.3)) network.stragglers = {{.peer = static_cast<PeerId>(draw.between(0, peers - 1)), .factor = 1 + draw.real(50)}};
+  if (draw.chance(0.3)) network.clock_drift = draw.real(1e-3);
+  if (draw.chance(0.3)) network.clock_offset = std::chrono::seconds(1000);
+  sim::FaultPlan& faults = setup->faults;
+  if (draw.chance(0.5)) faults.loss = draw.real(0.3);
+  if (draw.chance(0.5)) faults.duplicate = draw.real(0.5);
+  if (draw.chance(0.5)) faults.reorder = draw.real(0.5);
+  faults.reorder_delay = draw.time(10, 1000000);
+  if (draw.chance(0.4)) faults.refuse = draw.real(0.5);
+  if (draw.chance(0.25)) {
+    const Duration from = draw.time(100, 500000);
+    sim::CutOptions cut{.from = from, .until = from + draw.time(1000, 3000000), .one_way = draw.chance(0.5)};
+    for (PeerId peer = 0; peer < peers; ++peer)
+      if (draw.chance(0.5)) cut.peers.push_back(peer);
+    if (!cut.peers.empty()) faults.partitions.push_back(std::move(cut));
+  }
+  if (draw.chance(0.25))
+    faults.pauses.push_back({.peer = static_cast<PeerId>(draw.between(0, peers - 1)), .at = draw.time(100, 500000), .length = draw.time(1000, 2000000)});
+}
+
+// Nothing where no drawn run of this seed goes together.
+std::optional<sim::SimulationSetup> draw_setup(std::uint64_t seed) {
+  Draw draw(seed);
+  for (int attempt = 0; attempt < 30; ++attempt) {
+    sim::SimulationSetup setup{.run = draw_run(draw, seed), .seed = seed, .events_max = 3'000'000};
+    setup.verify_replicas = draw.chance(0.3);
+    // The star of two phases and the like have needs of their own; what does not go together is drawn again.
+    if (!make_topology(setup.run.topology) || !check_run(setup.run)) continue;
+    draw_network(draw, setup.run.topology.peers, &setup);
+    return setup;
+  }
+  return std::nullopt;
+}
+
+std::string describe(const sim::SimulationSetup& setup, const sim::SimulationOutcome& outcome) {
+  std::string text = fmt::format("{} on {} of {}, codec {}, synchrony {}, {} steps\n", setup.run.algorithm, setup.run.topology.schedule.front().family,
+                                 setup.run.topology.peers, static_cast<int>(setup.run.compression.codec),
+                                 static_cast<int>(setup.run.synchrony.mode), setup.run.trainer.steps);
+  if (outcome.error) text += outcome.error->message + "\n";
+  for (const sim::Violation& violation : outcome.violations)
+    text += fmt::format("violation of {} at peer {}, round {}, {:.6g} s: {}\n", violation.checker, violation.peer, violation.round, violation.seconds,
+                        violation.what);
+  return text + fmt::format("replay: {}swarm --first {} --seeds 1", GOSSAMER_SWARM_FOLDER, setup.seed);
+}
+
+void write(const sim::SimulationSetup& setup, const std::string& folder) {
+  ASSERT_TRUE(write_file_atomically(folder + "/run.yaml", to_yaml(setup.run)));
+  ASSERT_TRUE(write_file_atomically(folder + "/network.yaml", sim::to_yaml(setup.network)));
+  ASSERT_TRUE(write_file_atomically(folder + "/faults.yaml", sim::to_yaml(setup.faults)));
+  fmt::print("gossamer simulate {0}/run.yaml --network {0}/network.yaml --faults {0}/faults.yaml --seed {1}\n", folder, setup.seed);
+}
+
+void one(std::uint64_t seed, std::uint64_t* played, std::map<std::string, int>* algorithms) {
+  const auto setup = draw_setup(seed);
+  if (!setup) return;
+  if (!request().write.empty()) write(*setup, request().write);
+  const auto outcome = sim::simulate(*setup);
+  ASSERT_TRUE(outcome) << "seed " << seed << ": " << outcome.error().message;
+  ++*played;
+  ++(*algorithms)[setup->run.algorithm];
+  EXPECT_TRUE(outcome->good()) << describe(*setup, *outcome);
+  EXPECT_TRUE(std::isfinite(outcome->consensus_distance)) << describe(*setup, *outcome);
+  if (setup->run.synchrony.mode == Synchrony::bulk) {
+    const auto calm = sim::simulate({.run = setup->run, .seed = seed, .check = false, .verify_replicas = setup->verify_replicas});
+    ASSERT_TRUE(calm);
+    EXPECT_EQ(calm->models_hash, outcome->models_hash) << "faults changed the models\n" << describe(*setup, *outcome);
+  }
+  if (seed % 8 == 0) {
+    const auto again = sim::simulate(*setup);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->trace_hash, outcome->trace_hash) << "the same seed gave other events\n" << describe(*setup, *outcome);
+  }
+}
+
+TEST(Swarm, EveryRandomRunKeepsEveryPromise) {
+  std::uint64_t played = 0;
+  std::map<std::string, int> seen;
+  for (std::uint64_t seed = request().first; seed < request().first + request().seeds; ++seed) one(seed, &played, &seen);
+  // Most seeds must find a run that goes together, and every algorithm must have had its turn.
+  EXPECT_GE(10 * played, 9 * request().seeds);
+  if (request().seeds >= 100)
+    for (const Algorithm& algorithm : algorithms()) EXPECT_GT(seen[std::string(algorithm.name)], 0) << algorithm.name;
+  for (const auto& [name, times] : seen) fmt::print("{}: {} runs\n", name, times);
+}
+
+}  // namespace
+}  // namespace gossamer
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  auto& request = gossamer::request();
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string flag = argv[i];
+    if (flag == "--seeds") request.seeds = std::strtoull(argv[i + 1], nullptr, 10);
+    else if (flag == "--first") request.first = std::strtoull(argv[i + 1], nullptr, 10);
+    else if (flag == "--write") request.write = argv[i + 1];
+    else argc = 0;
+  }
+  if (argc % 2 == 0) {
+    std::fprintf(stderr, "usage: swarm [--first SEED] [--seeds COUNT] [--write FOLDER]\n");
+    return 2;
+  }
+  return RUN_ALL_TESTS();
+}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
+#include <optional>
 #include <set>
 #include <utility>
 #include <xxhash.h>
@@ -71,6 +72,7 @@ struct Network::Flight {
   bool over = false;  // ended before its time, by a crash or at the end of the run
   std::size_t lands = 0;  // bytes of a lost put that do
   Duration back{};        // from landing to Ended
+  std::optional<Duration> again;  // how long after it its notice comes a second time
 };
 
 namespace {
@@ -351,12 +353,7 @@ void Network::launch(std::shared_ptr<Flight> flight) {
   queue_.at(arrival, [this, flight] { reach(flight); });
   if (twice && !flight->lost) {
     ++counts_.duplicated;
-    ++under_way_;
-    const Duration after = latency.draw(random);
-    queue_.at(arrival + after, [this, flight] {
-      --under_way_;
-      deliver(flight->to->peer, flight->to->life, flight->notice, flight->notice.size());
-    });
+    flight->again = latency.draw(random);
   }
 }
 
@@ -380,6 +377,13 @@ void Network::land(const std::shared_ptr<Flight>& flight) {
     if (reachable && !flight->target->retired) std::memcpy(flight->target->view.data + flight->target_offset, bytes, lands);
   }
   if (!flight->lost) deliver(flight->to->peer, flight->to->life, flight->notice, flight->size + flight->notice.size());
+  if (flight->again) {
+    ++under_way_;
+    queue_.at(queue_.now() + *flight->again, [this, flight] {
+      --under_way_;
+      deliver(flight->to->peer, flight->to->life, flight->notice, flight->notice.size());
+    });
+  }
   if (!flight->is_put) return;
   queue_.at(queue_.now() + flight->back, [this, flight] {
     if (flight->over) return;

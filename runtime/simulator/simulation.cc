@@ -21,8 +21,8 @@ namespace gossamer::sim {
 namespace {
 
 constexpr Time kNever{std::numeric_limits<std::int64_t>::max()};
-// How soon a peer whose deadline has passed is run again: what a poll costs.
-constexpr Duration kPollInterval = std::chrono::microseconds(1);
+// How soon a peer whose deadline is past or near is run again: it sleeps for at least so long (runtime/engine_driver.cc).
+constexpr Duration kSleepLeast = std::chrono::milliseconds(1);
 
 struct Peer {
   PeerId id = 0;
@@ -286,7 +286,7 @@ void Simulation::computed(Peer& peer) {
 void Simulation::arm(Peer& peer) {
   if (peer.ended || (peer.computing && !threaded_)) return;
   const Time due = peer.clock->when(peer.engine->next_deadline());
-  schedule(peer, due < queue_.now() + kPollInterval ? queue_.now() + kPollInterval : due);
+  schedule(peer, due < queue_.now() + kSleepLeast ? queue_.now() + kSleepLeast : due);
 }
 
 // A peer that fails leaves, as its process would: the others see their links to it break.

@@ -195,8 +195,9 @@ TEST(Swarm, EveryRandomRunKeepsEveryPromise) {
   for (std::uint64_t seed = request().first; seed < request().first + request().seeds; ++seed) one(seed, &played, &seen);
   // Most seeds must find a run that goes together, and every algorithm must have had its turn.
   EXPECT_GE(10 * played, 9 * request().seeds);
-  if (request().seeds >= 100)
+  if (request().seeds >= 100) {
     for (const Algorithm& algorithm : algorithms()) EXPECT_GT(seen[std::string(algorithm.name)], 0) << algorithm.name;
+  }
   for (const auto& [name, times] : seen) fmt::print("{}: {} runs\n", name, times);
 }
 

@@ -52,7 +52,11 @@ Engine::Engine(EngineSetup setup, const Clock& clock, const Topology& topology, 
   if (traits_.asynchronous) speakers_ = potential_neighbours(topology, setup.self);
 }
 
-bool Engine::can_publish() const { return traits_.asynchronous ? skips_ < setup_.skips_max : open_.size() < setup_.rounds_open; }
+// By the age of the oldest open round, not by their number: on a schedule of graphs later rounds may close before it.
+bool Engine::can_publish() const {
+  if (traits_.asynchronous) return skips_ < setup_.skips_max;
+  return open_.empty() || next_round_ - open_.begin()->first < setup_.rounds_open;
+}
 
 void Engine::publish(std::span<const float> vector, double learning_rate) {
   GOSSAMER_CHECK(can_publish(), "publish() while too many rounds are open");

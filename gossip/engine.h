@@ -56,8 +56,8 @@ class Engine {
   Engine(EngineSetup setup, const Clock& clock, const Topology& topology, Mixer& mixer, Transport& transport,
          Stream& stream);
 
-  // Whether publish() is allowed: fewer rounds are open than may be.  An asynchronous trainer must not outrun its
-  // exchanges without end: the theory wants staleness bounded, and nobody would mix.
+  // Whether publish() is allowed: the oldest open round is fewer than `rounds_open` rounds old.  An asynchronous trainer
+  // must not outrun its exchanges without end: the theory wants staleness bounded, and nobody would mix.
   bool can_publish() const;
   // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
   // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.

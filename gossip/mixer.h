@@ -94,6 +94,13 @@ enum class Replica : std::uint8_t {
   theirs,  // of the other end's vector
 };
 
+// What push-sum keeps of the mass of all models, and the vector that it expects the trainer to hold.
+struct Mass {
+  double weight = 1;
+  std::span<const float> x;
+  std::span<const float> expected;
+};
+
 struct MixerTraits {
   Exchanges exchanges = Exchanges::model;
   bool asynchronous = false;     // pairs exchange when they like; there are no rounds to wait for
@@ -134,6 +141,8 @@ class Mixer {
   // For those who watch from outside (the simulator's checkers): the replica shared with `peer`, as of the last payload
   // encoded (own) or handed over (theirs).  Empty where the algorithm keeps none per edge.
   virtual std::span<const float> replica(PeerId, Replica) const { return {}; }
+  // The same of push-sum's share; nothing where the algorithm is not of that kind, or has not begun.
+  virtual std::optional<Mass> mass() const { return std::nullopt; }
 
   // What a restart needs.
   virtual void save(Writer&) const {}

@@ -31,6 +31,9 @@ Result<> check_synchrony(const RunFile& run, const MixerTraits& traits) {
     return refuse("synchrony.local_steps", "gradients are exchanged at every step", "use d-psgd on a complete graph for local SGD");
   if (run.overlap == Overlap::delayed && run.synchrony.mode != Synchrony::bulk)
     return refuse("overlap: delayed", fmt::format("synchrony.mode: {} never waits for the exchange as it is", name(run.synchrony.mode)), "drop one of the two");
+  if (const Algorithm* algorithm = find_algorithm(run.algorithm); run.overlap == Overlap::delayed && algorithm && algorithm->own_momentum)
+    return refuse("overlap: delayed", "its next step needs the exchange of the last one, which would have come or not as the network likes",
+                  "use overlap: none");
   if (run.mixing.order == MixingOrder::combine_then_adapt && (gradients || run.synchrony.mode != Synchrony::bulk))
     return refuse("mixing.order: combine-then-adapt", "it orders a model's step and its bulk exchange", "use adapt-then-combine");
   return {};

@@ -88,6 +88,11 @@ class Sgp final : public Mixer {
     return Affine{};
   }
 
+  std::optional<Mass> mass() const override {
+    if (!started_) return std::nullopt;
+    return Mass{weight_, x_.span(), expected_.span()};
+  }
+
   void save(Writer& writer) const override {
     writer.put<std::uint8_t>(started_);
     writer.put(weight_);

@@ -29,7 +29,9 @@ double norm(std::span<const float> x) {
 
 }  // namespace
 
-bool keeps_mean(const Algorithm& algorithm) { return algorithm.keeps_mean; }
+bool keeps_mean(const Algorithm& algorithm, CodecId codec) {
+  return algorithm.keeps_mean && (algorithm.shape != Shape::star || codec == CodecId::none);
+}
 
 Checkers::Checkers(CheckSetup setup, const EventQueue& queue)
     : setup_(setup), queue_(queue), begun_(setup.peers), ledgers_(setup.peers), progress_(setup.peers, queue.now()), left_(setup.peers) {}
@@ -113,6 +115,7 @@ void Checkers::their_replica(PeerId at, PeerId of, Round round, Phase phase, std
 
 void Checkers::started(PeerId peer, std::span<const float> model) {
   ledgers_[peer].model.assign(model.begin(), model.end());
+  ledgers_[peer].own = ledgers_[peer].model;
   ledgers_[peer].scale = norm(model);
 }
 
@@ -123,6 +126,7 @@ void Checkers::stepped(PeerId peer, std::span<const float> before, std::span<con
   for (std::size_t i = 0; i < before.size() && i < ledger.model.size(); ++i) {
     const double by = static_cast<double>(after[i]) - before[i];
     ledger.model[i] += by;
+    ledger.own[i] += by;
     moved += by * by;
   }
   ledger.scale += std::sqrt(moved) + norm(after) * 0x1p-10;  // every addition rounds the model
@@ -144,8 +148,17 @@ void Checkers::memory(PeerId peer, std::size_t bytes, std::size_t bound) {
   if (bytes > bound) violate("memory", peer, begun_[peer], fmt::format("has {} bytes registered; {} is the most that it should need", bytes, bound));
 }
 
-void Checkers::at_rest(PeerId peer, std::span<const float> model) {
+void Checkers::at_rest(PeerId peer, std::span<const float> model, const std::optional<Mass>& mass) {
   const Ledger& ledger = ledgers_[peer];
+  if (mass) {
+    if (!(mass->weight > 0)) violate("mass", peer, begun_[peer], fmt::format("its push-sum weight is {}", mass->weight));
+    ++mass_.peers;
+    weight_ += mass->weight;
+    mass_.sum.resize(model.size());
+    mass_.scale += ledger.scale + norm(model);
+    for (std::size_t i = 0; i < model.size(); ++i)
+      mass_.sum[i] += static_cast<double>(mass->x[i]) + model[i] - mass->expected[i] - ledger.own[i];
+  }
   if (!ledger.kept || setup_.traits.exchanges != Exchanges::model || ledger.model.size() != model.size()) return;
   double apart = 0;
   for (std::size_t i = 0; i < model.size(); ++i) apart += (model[i] - ledger.model[i]) * (model[i] - ledger.model[i]);
@@ -155,6 +168,13 @@ void Checkers::at_rest(PeerId peer, std::span<const float> model) {
 
 void Checkers::ended() {
   if (setup_.keeps_mean && setup_.traits.asynchronous && !whole_.sum.empty()) check_sum(whole_, 0);
+  if (mass_.peers == setup_.peers) {
+    if (!(std::abs(weight_ - static_cast<double>(setup_.peers)) <= 1e-9 * static_cast<double>(setup_.peers)))
+      violate("mass", 0, begun_[0], fmt::format("the push-sum weights sum to {:.12g} with {} peers", weight_, setup_.peers));
+    const double apart = norm(std::span<const double>(mass_.sum));
+    if (!(apart <= kLedgerTolerance * mass_.scale))
+      violate("mass", 0, begun_[0], fmt::format("the push-sum shares are {:.3g} away from the starts plus the local steps", apart));
+  }
   for (const auto& [key, hashes] : payloads_)
     violate("once", key.to, key.round, fmt::format("a payload of peer {} (round {}, phase {}) was sent and never handed over", key.from, key.round, key.phase));
 }
@@ -208,6 +228,7 @@ class WatchedMixer final : public Mixer {
   }
 
   std::span<const float> replica(PeerId peer, Replica which) const override { return inner_->replica(peer, which); }
+  std::optional<Mass> mass() const override { return inner_->mass(); }
   void save(Writer& writer) const override { inner_->save(writer); }
   Result<> load(Reader& reader) override { return inner_->load(reader); }
 

@@ -6,6 +6,8 @@
 //   mean        the corrections of one round sum to zero over all peers (asynchronous: those of the whole run), so
 //               gossip moves the average of the models by nothing but rounding
 //   ledger      a peer's last model is its first one plus its local steps plus its corrections, each once
+//   mass        push-sum's weights stay positive and sum to the number of peers; its shares sum to what the peers started
+//               with plus their local steps
 //   once        what a mixer is handed was encoded for it, byte for byte, and is handed over once; at the end
 //               nothing is left over
 //   replica     both ends of an edge hold the same bits of the same replica
@@ -19,6 +21,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -39,8 +42,9 @@ struct Violation {
   std::string what;
 };
 
-// Whether an algorithm's corrections sum to zero over all peers.
-bool keeps_mean(const Algorithm& algorithm);
+// Whether an algorithm's corrections sum to zero over all peers.  A server's leaves replace their models by what the codec
+// made of the mean, so that a rounding codec moves it.
+bool keeps_mean(const Algorithm& algorithm, CodecId codec);
 
 struct CheckSetup {
   std::size_t peers = 0;
@@ -72,7 +76,7 @@ class Checkers {
   void look_for_progress();
   void memory(PeerId peer, std::size_t bytes, std::size_t bound);
   // Everybody is done and nothing is under way.
-  void at_rest(PeerId peer, std::span<const float> model);
+  void at_rest(PeerId peer, std::span<const float> model, const std::optional<Mass>& mass);
   void ended();
 
   // The first few of each kind; `found` counts all.
@@ -93,6 +97,7 @@ class Checkers {
   };
   struct Ledger {
     std::vector<double> model;
+    std::vector<double> own;  // without corrections
     double scale = 0;
     bool kept = true;  // false once a correction replaced instead of adding
   };
@@ -111,6 +116,8 @@ class Checkers {
   std::map<Key, std::uint64_t> replicas_;              // hashes at the owner, not yet compared
   std::map<Round, Sum> rounds_;
   Sum whole_;  // asynchronous
+  Sum mass_;
+  double weight_ = 0;
   std::vector<Ledger> ledgers_;
   std::vector<Time> progress_;
   std::vector<bool> left_;

@@ -154,7 +154,7 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
                                                         .rounds_open = rounds_open_,
                                                         .topology = topology_.get(),
                                                         .traits = traits,
-                                                        .keeps_mean = keeps_mean(*find_algorithm(run_.algorithm)),
+                                                        .keeps_mean = keeps_mean(*find_algorithm(run_.algorithm), run_.compression.codec),
                                                         .progress_bound = bound},
                                              queue_);
     }
@@ -385,7 +385,7 @@ Result<SimulationOutcome> Simulation::conclude() {
   for (auto& peer : peers_) {
     // What others' exchanges brought after the last step.
     if (whole && peer->mixer->traits().asynchronous) peer->worker->settle();
-    if (whole && checkers_) checkers_->at_rest(peer->id, peer->model.span());
+    if (whole && checkers_) checkers_->at_rest(peer->id, peer->model.span(), peer->mixer->mass());
     PeerOutcome& one = peer->outcome;
     one.steps = peer->worker->steps();
     one.rounds = peer->engine->stats().rounds;

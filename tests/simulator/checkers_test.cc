@@ -199,9 +199,21 @@ TEST_F(Told, ACorrectionThatIsAppliedTwiceIsSeen) {
     Checkers checkers({.peers = 1, .vector_size = 2, .topology = ring_.get(), .keeps_mean = false}, queue_);
     checkers.started(0, start);
     checkers.corrected(0, 0, 1, start, add);
-    checkers.at_rest(0, *end);
+    checkers.at_rest(0, *end, std::nullopt);
     EXPECT_EQ(violated(checkers, "ledger"), end == &twice);
   }
+}
+
+TEST_F(Told, MassThatIsLostIsSeen) {
+  const std::array<float, 2> start{1, 2}, less{0.9f, 2};
+  for (const bool weight_lost : {false, true})
+    for (const bool share_lost : {false, true}) {
+      Checkers checkers({.peers = 1, .vector_size = 2, .topology = ring_.get(), .keeps_mean = false}, queue_);
+      checkers.started(0, start);
+      checkers.at_rest(0, start, Mass{weight_lost ? 0.99 : 1, share_lost ? less : start, start});
+      checkers.ended();
+      EXPECT_EQ(violated(checkers, "mass"), weight_lost || share_lost);
+    }
 }
 
 TEST_F(Told, MemoryBeyondItsBoundIsSeen) {

@@ -193,6 +193,36 @@ TEST(Simulation, TheCurveShowsConsensusAndLossFalling) {
   EXPECT_EQ(outcome.curve.back().step, 100u);
 }
 
+// On a schedule of graphs later rounds may close while an old one waits for a slow peer; the bound counts from the oldest.
+TEST(Simulation, StalenessIsBoundedOnASchedule) {
+  SimulationSetup setup{.run = small_run("d-psgd", "base", 11, 40)};
+  setup.run.synchrony = {.mode = Synchrony::stale, .stale = 2};
+  setup.network.stragglers = {{.peer = 5, .factor = 100}};
+  const auto outcome = must_simulate(setup);
+  EXPECT_TRUE(outcome.good()) << told(outcome);
+}
+
+// Gradient tracking with an exchange that nobody waits for would use whichever tracker the network has brought by then.
+TEST(Simulation, AStepThatNeedsTheLastExchangeDoesNotOverlapIt) {
+  for (const char* algorithm : {"gradient-tracking", "qg-dsgdm"}) {
+    SimulationSetup setup{.run = small_run(algorithm, "ring", 4)};
+    EXPECT_TRUE(must_simulate(setup).good()) << algorithm;
+    setup.run.overlap = Overlap::delayed;
+    const auto refused = sim::simulate(setup);
+    ASSERT_FALSE(refused) << algorithm;
+    EXPECT_NE(refused.error().message.find("overlap: none"), std::string::npos) << refused.error().message;
+  }
+}
+
+// A thousand peers with engines of their own, in seconds.
+TEST(Simulation, AThousandPeersTrain) {
+  SimulationSetup setup{.run = small_run("d-psgd", "one-peer-exponential", 1024, 20)};
+  setup.run.trainer.task.dimension = 4;
+  const auto outcome = must_simulate(setup);
+  EXPECT_TRUE(outcome.good()) << told(outcome);
+  EXPECT_LT(outcome.consensus_distance, 0.5);
+}
+
 TEST(Simulation, WhatTheFilesGetWrongIsSaid) {
   SimulationSetup setup{.run = small_run("d-psgd", "ring", 4)};
   setup.network.stragglers = {{.peer = 4, .factor = 2}};

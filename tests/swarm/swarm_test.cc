@@ -46,6 +46,7 @@ using std::chrono::milliseconds;
 class Draw {
  public:
   explicit Draw(std::uint64_t seed) : random_(seed, Purpose::swarm) {}
+  std::uint64_t below(std::uint64_t bound) { return random_.below(bound); }
   bool chance(double probability) { return random_.uniform() < probability; }
   std::uint64_t between(std::uint64_t least, std::uint64_t most) { return least + random_.below(most - least + 1); }
   template <class List>
@@ -73,18 +74,28 @@ sim::Delay delay(Draw& draw, double least_us, double most_us) {
   return delay;
 }
 
+// Trees and stars are rare among all families.
+std::string draw_family(Draw& draw, const Algorithm& algorithm) {
+  constexpr std::string_view kTrees[] = {"path", "star", "binary-tree"};
+  if (algorithm.shape == Shape::star) return "star";
+  if (algorithm.shape == Shape::tree) return std::string(draw.of(kTrees));
+  return std::string(draw.of(families()).name);
+}
+
 RunFile draw_run(Draw& draw, std::uint64_t seed) {
   RunFile run;
-  const Algorithm& algorithm = draw.of(algorithms());
+  // Every algorithm has its turn.
+  const Algorithm& algorithm = algorithms()[seed % algorithms().size()];
   run.name = fmt::format("swarm-{}", seed);
   run.algorithm = algorithm.name;
   run.seed = seed;
-  run.topology = family_spec(std::string(draw.of(families()).name), draw.between(2, 12));
+  run.topology = family_spec(draw_family(draw, algorithm),
+                             algorithm.shape == Shape::power_of_two ? std::size_t{2} << draw.below(3) : draw.between(2, 12));
   run.topology.seed = seed;
   if (draw.chance(0.15)) run.topology.weights = WeightRule::lazy;
   constexpr CodecId kAny[] = {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k, CodecId::sign, CodecId::qsgd};
   constexpr CodecId kExact[] = {CodecId::none, CodecId::fp16, CodecId::bf16};
-  run.compression.codec = algorithm.lossy_codecs ? draw.of(kAny) : draw.of(kExact);
+  run.compression.codec = algorithm.plain_floats ? CodecId::none : algorithm.lossy_codecs ? draw.of(kAny) : draw.of(kExact);
   run.compression.ratio = 0.05 + draw.real(0.5);
   run.compression.levels = static_cast<std::uint32_t>(draw.between(3, 63));
   if (draw.chance(0.5)) run.compression.scope = Scope::model;
@@ -92,15 +103,15 @@ RunFile draw_run(Draw& draw, std::uint64_t seed) {
   if (draw.chance(0.3)) run.mixing.replicas = "per-edge";
   if (draw.chance(0.3)) run.mixing.order = MixingOrder::combine_then_adapt;
   if (draw.chance(0.3)) run.overlap = Overlap::delayed;
-  constexpr Synchrony kModes[] = {Synchrony::bulk, Synchrony::bulk, Synchrony::stale, Synchrony::async};
-  run.synchrony.mode = draw.of(kModes);
+  if (algorithm.asynchronous) run.synchrony.mode = Synchrony::async;
+  else if (algorithm.rounds_overlap && draw.chance(0.4)) run.synchrony.mode = Synchrony::stale;
   run.synchrony.stale = static_cast<std::uint32_t>(draw.between(1, 4));
-  if (draw.chance(0.4)) run.synchrony.local_steps = static_cast<std::uint32_t>(draw.between(2, 5));
+  if (algorithm.exchanges == Exchanges::model && draw.chance(0.4)) run.synchrony.local_steps = static_cast<std::uint32_t>(draw.between(2, 5));
   run.trainer.task = {.kind = "quadratic", .dimension = draw.between(1, 60), .condition = 4, .heterogeneity = 1, .noise = 0.1};
   run.trainer.batch_size = 1;
   run.trainer.steps = draw.between(1, 30);
   run.trainer.optimizer.learning_rate = 0.02 + draw.real(0.05);
-  if (draw.chance(0.2)) run.trainer.optimizer.momentum = 0.5;
+  if (!algorithm.own_momentum && draw.chance(0.2)) run.trainer.optimizer.momentum = 0.5;
   run.transport.checksum = draw.chance(0.3);
   run.deadlines.round = std::chrono::seconds(600);
   return run;
@@ -138,10 +149,10 @@ void draw_network(Draw& draw, std::size_t peers, sim::SimulationSetup* setup) {
 // Nothing where no drawn run of this seed goes together.
 std::optional<sim::SimulationSetup> draw_setup(std::uint64_t seed) {
   Draw draw(seed);
-  for (int attempt = 0; attempt < 30; ++attempt) {
-    sim::SimulationSetup setup{.run = draw_run(draw, seed), .seed = seed, .events_max = 3'000'000};
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    sim::SimulationSetup setup{.run = draw_run(draw, seed), .seed = seed, .events_max = 20'000'000};
     setup.verify_replicas = draw.chance(0.3);
-    // The star of two phases and the like have needs of their own; what does not go together is drawn again.
+    // What does not go together is drawn again.
     if (!make_topology(setup.run.topology) || !check_run(setup.run)) continue;
     draw_network(draw, setup.run.topology.peers, &setup);
     return setup;

@@ -233,8 +233,11 @@ TEST(Pages, TheRunFilePageNamesEveryKeyAndItsExampleIsARun) {
   const std::set<std::string> known(keys.begin(), keys.end());
   const std::regex row("\n\\| `([a-z_0-9.]+)` \\|");
   std::size_t rows = 0;
-  for (std::sregex_iterator at(text.begin(), text.end(), row), stop; at != stop; ++at, ++rows)
+  for (std::sregex_iterator at(text.begin(), text.end(), row), stop; at != stop; ++at) {
+    if (find_preset((*at)[1].str())) continue;  // the table of presets
+    ++rows;
     EXPECT_TRUE(known.contains((*at)[1])) << (*at)[1] << " is no key";
+  }
   EXPECT_GE(rows, known.size());
 }
 

@@ -88,6 +88,7 @@ struct Transport::Peer {
   Sequence received_there = 0;
   std::deque<Unacked> unacked;  // ascending; leaves when the peer has it
   PayloadHeader newest;         // the last one sent
+  unsigned asks = 0;            // in vain since
   Time asked;                   // when the peer last acknowledged, or was asked to (unreliable fabrics)
 
   // From the peer.
@@ -102,6 +103,7 @@ struct Transport::Peer {
   bool hello_due = false;
   bool hello_known = false;  // the peer has said that it has our present hello
   std::optional<Time> hello_sent;
+  unsigned hellos = 0;  // repeated so far
 };
 
 Transport::Transport(TransportSetup setup, Fabric& fabric, const Clock& clock)
@@ -318,13 +320,20 @@ void Transport::acknowledge(Peer& peer) {
   if (peer.link->notify(writer.view()) == Errc::ok) peer.ack_due = false;
 }
 
+// How long a question may stay unanswered.  It doubles, or questions alone would fill a link that is slow enough; payloads
+// need no such care, because a put is repeated only after it has ended.
+Duration Transport::patience(unsigned repeated) const { return setup_.resend_after * (1 << std::min(repeated, 6u)); }
+
 // Sends whatever is owed to a peer and was held up.
 void Transport::pump(Peer& peer) {
   if (!peer.link || peer.gone) return;
   const Time now = clock_.now();
   // A hello is repeated until the peer shows that it has it: the fabric may lose it, and on any fabric the peer may
   // not know us yet when it first comes.
-  if (!peer.hello_known && peer.hello_sent && now - *peer.hello_sent >= setup_.resend_after) peer.hello_due = true;
+  if (!peer.hello_known && peer.hello_sent && now - *peer.hello_sent >= patience(peer.hellos)) {
+    peer.hello_due = true;
+    ++peer.hellos;
+  }
   if (peer.hello_due) say_hello(peer);
   if (peer.ack_due) acknowledge(peer);
   for (Unacked& sent : peer.unacked) {
@@ -333,10 +342,13 @@ void Transport::pump(Peer& peer) {
       if (!put(peer, sent)) break;
   }
   // The notice of a payload that the peer has is answered by an acknowledgement.
-  if (starved(peer) && now - peer.asked >= setup_.resend_after) {
+  if (starved(peer) && now - peer.asked >= patience(peer.asks)) {
     std::array<std::byte, kPayloadHeaderSize> notice;
     store(peer.newest, notice);
-    if (peer.link->notify(notice) == Errc::ok) peer.asked = now;
+    if (peer.link->notify(notice) == Errc::ok) {
+      peer.asked = now;
+      ++peer.asks;
+    }
   }
 }
 
@@ -504,6 +516,7 @@ void Transport::on_ack(std::span<const std::byte> notice, TransportEvents* event
     return;
   }
   peer->asked = clock_.now();
+  peer->asks = 0;
   peer->consumed_there = std::max(peer->consumed_there, consumed);
   if (received > peer->received_there) {
     for (Sequence s = peer->received_there + 1; s <= received; ++s) events->deliveries.push_back({peer->id, s, Errc::ok});
@@ -561,12 +574,12 @@ Time Transport::next_deadline() const {
   for (const auto& [id, peer] : peers_) {
     if (peer->gone || !peer->link) continue;
     if (peer->hello_due) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
-    if (!peer->hello_known && peer->hello_sent) next = std::min(next, *peer->hello_sent + setup_.resend_after);
+    if (!peer->hello_known && peer->hello_sent) next = std::min(next, *peer->hello_sent + patience(peer->hellos));
     if (peer->ack_due) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
     for (const Unacked& sent : peer->unacked)
       if (!sent.under_way && sent.retained)
         next = std::min(next, sent.sent ? *sent.sent + setup_.resend_after : clock_.now() + std::chrono::milliseconds(1));
-    if (starved(*peer)) next = std::min(next, peer->asked + setup_.resend_after);
+    if (starved(*peer)) next = std::min(next, peer->asked + patience(peer->asks));
   }
   return next;
 }

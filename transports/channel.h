@@ -150,6 +150,7 @@ class Transport {
   void acknowledge(Peer& peer);
   void end_sends(Peer& peer, std::vector<Delivery>* deliveries);
   bool put(Peer& peer, Unacked& sent);
+  Duration patience(unsigned repeated) const;
   void pump(Peer& peer);
   bool starved(const Peer& peer) const;
   void unpin(std::uint32_t buffer);

@@ -79,6 +79,18 @@ TEST(Simulation, ALostCreditIsAskedForAgain) {
   }
 }
 
+// Hellos repeated at a fixed pace alone were more than this card could carry, and nothing else ever got through.
+TEST(Simulation, QuestionsDoNotFillASlowNetwork) {
+  SimulationSetup setup{.run = small_run("parameter-server", "star", 12, 3)};
+  setup.run.deadlines.round = std::chrono::seconds(600);
+  setup.network.card_bandwidth = 10000;
+  setup.network.resend_after = std::chrono::milliseconds(1);
+  setup.faults.loss = 0.2;
+  const auto outcome = must_simulate(setup);
+  EXPECT_TRUE(outcome.good()) << told(outcome);
+  EXPECT_LT(outcome.seconds, 60);
+}
+
 TEST(Simulation, TheSameSeedGivesTheSameEvents) {
   SimulationSetup setup{.run = choco("ring", 6), .faults = rough_weather()};
   const auto first = must_simulate(setup), second = must_simulate(setup);

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "runtime/presets.h"
 #include "runtime/doctor.h"
 #include "runtime/exit_code.h"
 #include "runtime/run_command.h"

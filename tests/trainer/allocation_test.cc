@@ -20,6 +20,11 @@ void* allocate(std::size_t size, std::size_t alignment) {
 }
 }  // namespace
 
+// gcc 12 inlines these deletes but not the news at -O1, and then takes them for a mismatched pair.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
 void* operator new(std::size_t size) {
   return allocate(size, alignof(std::max_align_t));
 }

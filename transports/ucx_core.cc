@@ -205,7 +205,7 @@ std::string Core::description() const {
   std::string text = "UCX " + ucx_version() + ", transports " + tls_ + ", devices " + devices_ +
                      "; a put is a copy into mapped memory on one machine, else an active message";
   for (const auto& [nonce, endpoint] : endpoints_) {
-    const std::string info = printed([&](FILE* to) { ucp_ep_print_info(endpoint->handle, to); });
+    const std::string info = printed([&endpoint = endpoint](FILE* to) { ucp_ep_print_info(endpoint->handle, to); });
     text += endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):";
     // "#  lane[0]:  1:tcp/lo.0 md[1]  -> md[1]/tcp/sysdev[255] am am_bw#0"
     for (std::size_t at = info.find("lane["); at != std::string::npos; at = info.find("lane[", at + 1)) {

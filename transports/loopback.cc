@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/serial.h"
+#include "transports/put_check.h"
 
 namespace gossamer {
 namespace {
@@ -195,18 +196,12 @@ class LoopbackLink final : public Link {
   }
 
   Errc put(const Put& put) override {
-    if (put.notice.size() > kNoticeSizeMax) return Errc::invalid_argument;
     const auto* source = dynamic_cast<const LoopbackRegion*>(put.source);
     const auto* target = dynamic_cast<const LoopbackTarget*>(put.target);
     if ((put.source && (!source || source->owner() != local_.get())) ||
         (put.target && (!target || target->link() != shared_.get())))
       return Errc::invalid_argument;
-    if (put.size > 0 && (!source || !target)) return Errc::invalid_argument;
-    if (source &&
-        (put.source_offset > source->memory().size || put.size > source->memory().size - put.source_offset))
-      return Errc::invalid_argument;
-    if (target && (put.target_offset > target->size() || put.size > target->size() - put.target_offset))
-      return Errc::invalid_argument;
+    if (!within_bounds(put)) return Errc::invalid_argument;
     if (down()) return Errc::peer_gone;
     std::size_t& in_flight = local_->in_flight[id_];
     if (in_flight >= local_->options.puts_in_flight_max) return Errc::would_block;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "transports/put_check.h"
 #include "transports/ucx_core.h"
 
 namespace gossamer {
@@ -81,18 +82,12 @@ class UcxLink final : public Link {
   }
 
   Errc put(const Put& put) override {
-    if (put.notice.size() > kNoticeSizeMax) return Errc::invalid_argument;
     const auto* source = dynamic_cast<const UcxRegion*>(put.source);
     const auto* target = dynamic_cast<const UcxTarget*>(put.target);
     if ((put.source && (!source || source->core() != core_.get())) ||
         (put.target && (!target || target->link() != state_.get())))
       return Errc::invalid_argument;
-    if (put.size > 0 && (!source || !target)) return Errc::invalid_argument;
-    if (source &&
-        (put.source_offset > source->memory().size || put.size > source->memory().size - put.source_offset))
-      return Errc::invalid_argument;
-    if (target && (put.target_offset > target->size() || put.size > target->size() - put.target_offset))
-      return Errc::invalid_argument;
+    if (!within_bounds(put)) return Errc::invalid_argument;
     return core_->put(state_, put, source ? source->state() : nullptr, target ? target->region() : 0,
                       target ? target->mapped() : nullptr);
   }

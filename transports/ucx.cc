@@ -36,7 +36,7 @@ class UcxRegion final : public Region {
 class UcxTarget final : public Target {
  public:
   UcxTarget(std::shared_ptr<LinkState> link, std::shared_ptr<std::size_t> open_targets, std::uint64_t region,
-            std::uint64_t size, std::shared_ptr<Mapped> mapped)
+            std::uint64_t size, SharedMemory mapped)
       : link_(std::move(link)),
         open_targets_(std::move(open_targets)),
         region_(region),
@@ -48,7 +48,7 @@ class UcxTarget final : public Target {
 
   std::uint64_t size() const override { return size_; }
   std::uint64_t region() const { return region_; }
-  std::byte* mapped() const { return mapped_ ? mapped_->data() : nullptr; }
+  std::byte* mapped() const { return mapped_.bytes().data(); }  // null where it is not
   const LinkState* link() const { return link_.get(); }
 
  private:
@@ -56,7 +56,7 @@ class UcxTarget final : public Target {
   std::shared_ptr<std::size_t> open_targets_;
   std::uint64_t region_;
   std::uint64_t size_;
-  std::shared_ptr<Mapped> mapped_;  // on the same machine
+  SharedMemory mapped_;  // on the same machine
 };
 
 class UcxLink final : public Link {

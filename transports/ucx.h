@@ -46,6 +46,8 @@ struct UcxOptions {
   std::size_t puts_in_flight_max = 64;
   // Bare notices of one link that UCX has not taken off our hands yet; beyond it notify() is would_block.
   std::size_t notices_in_flight_max = 256;
+  // False: memory of neighbours on this machine is reached by messages, too, as it is where it cannot be mapped.
+  bool map_neighbours = true;
   // How many calls of poll() the puts of a destroyed link may take to end by themselves, where UCX does not
   // tell that the peer is gone, before they are given up.
   std::size_t abandon_polls = 1000;

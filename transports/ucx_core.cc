@@ -29,7 +29,6 @@ constexpr int kSettleRounds = 200;  // of at most a millisecond each, for what i
 constexpr int kForcedCloseRounds = 20;
 constexpr long kStarvedSleepMinNs = 100'000;  // doubled while nothing happens
 constexpr long kStarvedSleepMaxNs = 10'000'000;
-constexpr std::size_t kRegionKeySizeMax = 256;
 
 std::string say(ucs_status_t status) {
   return ucs_status_string(status);
@@ -109,8 +108,7 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
 
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
-  // RMA is for mapping the regions of neighbours; over networks it would only select lanes that nobody uses.
-  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP | (core->shared_memory_ ? UCP_FEATURE_RMA : 0);
+  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
   ucp_context_h context = nullptr;
   if (const ucs_status_t status = ucp_init(&params, config.get(), &context); status != UCS_OK)
     return fail(Errc::unsupported, "UCX finds nothing to communicate with for the transports '" + core->tls_ +
@@ -173,23 +171,17 @@ Result<> Core::make_wait_fd() {
   return {};
 }
 
-std::shared_ptr<Mapped> Mapped::make(ucp_ep_h endpoint, const std::string& remote_key,
-                                     std::uint64_t address) {
-  ucp_rkey_h key = nullptr;
-  if (ucp_ep_rkey_unpack(endpoint, remote_key.data(), &key) != UCS_OK) return nullptr;
-  std::shared_ptr<Mapped> mapped(new Mapped(key));
-  void* data = nullptr;
-  if (ucp_rkey_ptr(key, address, &data) != UCS_OK || data == nullptr) return nullptr;
-  mapped->data_ = static_cast<std::byte*>(data);
-  return mapped;
-}
-
-std::shared_ptr<Mapped> Core::map_remote(const LinkState& link, const RegionKey& key) {
-  if (worker_ == nullptr || key.remote_key.empty() || link.endpoint->tells_failures) return nullptr;
-  auto mapped = Mapped::make(link.endpoint->handle, key.remote_key, key.address);
-  std::erase_if(mapped_, [](const std::weak_ptr<Mapped>& one) { return one.expired(); });
-  if (mapped) mapped_.push_back(mapped);
-  return mapped;
+SharedMemory Core::map_remote(const LinkState& link, const RegionKey& key) {
+  if (worker_ == nullptr || !options_.map_neighbours || key.memory.size == 0 || link.endpoint->tells_failures)
+    return {};
+  if (key.memory.size != key.size) {
+    unmapped_ = "its handle is not of its size";
+    return {};
+  }
+  auto mapped = SharedMemory::open(key.memory);
+  if (mapped) return std::move(*mapped);
+  unmapped_ = mapped.error().message;
+  return {};
 }
 
 std::string Core::address() const {
@@ -204,6 +196,7 @@ std::string Core::address() const {
 std::string Core::description() const {
   std::string text = "UCX " + ucx_version() + ", transports " + tls_ + ", devices " + devices_ +
                      "; a put is a copy into mapped memory on one machine, else an active message";
+  if (!unmapped_.empty()) text += " (also to neighbours: " + unmapped_ + ")";
   for (const auto& [nonce, endpoint] : endpoints_) {
     const std::string info = printed([&endpoint = endpoint](FILE* to) { ucp_ep_print_info(endpoint->handle, to); });
     text += endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):";
@@ -224,37 +217,22 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
   auto region = std::make_shared<RegionState>();
   region->context = context_;
   region->id = next_region_++;
-  region->allocated = memory.data == nullptr && allocate_size > 0;
   region->memory = memory;
-  if (region->allocated || memory.size > 0) {
+  if (allocate_size > 0) {
+    GOSSAMER_TRY_ASSIGN(region->shared, SharedMemory::create(allocate_size));
+    region->allocated = true;
+    region->memory.data = region->shared.bytes().data();
+  }
+  if (region->memory.size > 0) {
     ucp_mem_map_params_t params{};
-    params.field_mask =
-        UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH | UCP_MEM_MAP_PARAM_FIELD_FLAGS;
-    params.address = memory.data;
-    params.length = memory.size;
-    params.flags = region->allocated ? UCP_MEM_MAP_ALLOCATE : 0;
+    params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
+    params.address = region->memory.data;
+    params.length = region->memory.size;
     if (const ucs_status_t status = ucp_mem_map(context_->get(), &params, &region->handle);
         status != UCS_OK) {
       region->handle = nullptr;
-      return fail(Errc::io, (region->allocated ? "UCX cannot allocate " : "UCX cannot register ") +
-                                std::to_string(memory.size) + " bytes: " + say(status) +
-                                " (limits that matter: free memory, /dev/shm, kernel.shmmax, ulimit -l)");
-    }
-  }
-  if (region->allocated) {
-    ucp_mem_attr_t attributes{};
-    attributes.field_mask = UCP_MEM_ATTR_FIELD_ADDRESS;
-    if (const ucs_status_t status = ucp_mem_query(region->handle, &attributes); status != UCS_OK)
-      return fail(Errc::internal, "UCX cannot say where it allocated memory: " + say(status));
-    region->memory.data = static_cast<std::byte*>(attributes.address);
-    std::memset(region->memory.data, 0, region->memory.size);
-    void* key = nullptr;
-    std::size_t key_size = 0;
-    if (shared_memory_ && ucp_rkey_pack(context_->get(), region->handle, &key, &key_size) == UCS_OK) {
-      region->remote_key.assign(static_cast<const char*>(key), key_size);
-      ucp_rkey_buffer_release(key);
-      // Rather a put by message than a key that does not fit the contract.
-      if (pack(this->key(*region)).size() > kRegionKeySizeMax) region->remote_key.clear();
+      return fail(Errc::io, "UCX cannot register " + std::to_string(memory.size) + " bytes: " + say(status) +
+                                " (limits that matter: free memory, ulimit -l)");
     }
   }
   regions_.emplace(region->id, region);
@@ -452,9 +430,6 @@ void Core::shutdown() {
   settle(kForcedCloseRounds);
   for (void* request : requests_) ucp_request_free(request);
   requests_.clear();
-  for (const auto& one : mapped_)
-    if (const auto mapped = one.lock()) mapped->release();
-  mapped_.clear();
   ucp_worker_destroy(worker_);
   worker_ = nullptr;
 

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "transports/shared_memory.h"
 #include "transports/ucx.h"
 #include "transports/ucx_wire.h"
 
@@ -45,8 +46,8 @@ struct RegionState {
   ucp_mem_h handle = nullptr;
   MemoryView memory;
   std::uint64_t id = 0;
-  std::string remote_key;      // packed, where neighbours on this machine can map it
-  bool allocated = false;      // by UCX; then large puts land in it without a copy
+  SharedMemory shared;         // what `memory` views, if it was allocated here
+  bool allocated = false;      // then large puts land in it without a copy
   bool retired = false;        // its Region is gone
   std::size_t puts_named = 0;  // puts from it whose Ended has not been handed out
 };
@@ -59,28 +60,6 @@ struct Endpoint {
   std::uint64_t nonce = 0;
   bool tells_failures = false;  // peer error mode
   bool failed = false;
-};
-
-// A region of a peer on the same machine, mapped into this process: puts are plain copies.
-class Mapped {
- public:
-  // Null where it cannot be mapped.
-  static std::shared_ptr<Mapped> make(ucp_ep_h endpoint, const std::string& remote_key,
-                                      std::uint64_t address);
-  ~Mapped() { release(); }
-  Mapped(const Mapped&) = delete;
-  Mapped& operator=(const Mapped&) = delete;
-  // UCX wants this before the worker goes, and a target may live longer.
-  void release() {
-    if (key_ != nullptr) ucp_rkey_destroy(std::exchange(key_, nullptr));
-    data_ = nullptr;
-  }
-  std::byte* data() const { return data_; }
-
- private:
-  explicit Mapped(ucp_rkey_h key) : key_(key) {}
-  ucp_rkey_h key_;
-  std::byte* data_ = nullptr;
 };
 
 struct LinkState {
@@ -102,8 +81,8 @@ class Core {
 
   Result<std::shared_ptr<LinkState>> connect(std::string_view address);
   void forget(const std::shared_ptr<LinkState>& link);
-  // Null where the region has to be reached by messages.
-  std::shared_ptr<Mapped> map_remote(const LinkState& link, const RegionKey& key);
+  // Empty where the region has to be reached by messages.
+  SharedMemory map_remote(const LinkState& link, const RegionKey& key);
 
   Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
            std::uint64_t region, std::byte* mapped);
@@ -118,7 +97,7 @@ class Core {
   std::uint64_t nonce() const { return nonce_; }
   RegionKey key(const RegionState& region) const {
     return {nonce_, region.id, reinterpret_cast<std::uintptr_t>(region.memory.data), region.memory.size,
-            region.remote_key};
+            shared_memory_ ? region.shared.handle() : SharedHandle{}};
   }
   const UcxOptions& options() const { return options_; }
   const Traffic& traffic() const { return traffic_; }
@@ -205,6 +184,7 @@ class Core {
   std::uint64_t machine_ = 0;
   bool shared_memory_ = false;
   std::string tls_, devices_;
+  std::string unmapped_;  // why memory of a neighbour could not be mapped, the last time
 
   std::unordered_map<std::uint64_t, std::shared_ptr<RegionState>> regions_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Endpoint>> endpoints_;  // by nonce
@@ -212,7 +192,6 @@ class Core {
   // Endpoints that UCX made for fabrics which cannot see us go, by their nonce: for our bye.
   std::unordered_map<std::uint64_t, ucp_ep_h> guests_;
   std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;
-  std::vector<std::weak_ptr<Mapped>> mapped_;
   std::vector<Closing> closing_;
   std::vector<void*> requests_;  // closes and flushes under way
 

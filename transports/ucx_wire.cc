@@ -59,7 +59,9 @@ std::string pack(const RegionKey& key) {
   writer.put(key.region);
   writer.put(key.address);
   writer.put(key.size);
-  writer.text(key.remote_key);
+  for (const std::uint64_t field : {key.memory.process, key.memory.descriptor, key.memory.device,
+                                    key.memory.inode, key.memory.size})
+    writer.put(field);
   const std::uint64_t checksum = XXH3_64bits(writer.view().data(), writer.view().size());
   writer.put(checksum);
   return to_string(writer);
@@ -72,9 +74,10 @@ std::optional<RegionKey> unpack_region_key(std::string_view bytes) {
   key.region = reader.get<std::uint64_t>();
   key.address = reader.get<std::uint64_t>();
   key.size = reader.get<std::uint64_t>();
-  key.remote_key = reader.text();
+  for (std::uint64_t* field : {&key.memory.process, &key.memory.descriptor, &key.memory.device,
+                               &key.memory.inode, &key.memory.size})
+    *field = reader.get<std::uint64_t>();
   const auto checksum = reader.get<std::uint64_t>();
-  // UCX believes every byte of its own key as well.
   if (!reader.ok() || reader.left() != 0 ||
       checksum != XXH3_64bits(bytes.data(), bytes.size() - sizeof checksum))
     return std::nullopt;
@@ -86,8 +89,9 @@ std::uint64_t this_machine() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   if (!std::getline(file, identity) || identity.empty()) return 0;
   std::array<char, 128> space{};
-  if (const ssize_t size = ::readlink("/proc/self/ns/ipc", space.data(), space.size()); size > 0)
-    identity.append(space.data(), static_cast<std::size_t>(size));
+  for (const char* name : {"/proc/self/ns/ipc", "/proc/self/ns/pid"})
+    if (const ssize_t size = ::readlink(name, space.data(), space.size()); size > 0)
+      identity.append(space.data(), static_cast<std::size_t>(size));
   const std::uint64_t hash = XXH3_64bits(identity.data(), identity.size());
   return hash == 0 ? 1 : hash;
 }

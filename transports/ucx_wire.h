@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "base/result.h"
+#include "transports/shared_memory.h"
 
 namespace gossamer::ucx {
 
@@ -57,13 +58,13 @@ struct RegionKey {
   std::uint64_t region = 0;
   std::uint64_t address = 0;  // where and how large the region is, so that nobody else can say otherwise
   std::uint64_t size = 0;
-  std::string remote_key;  // UCX's own, for peers that can map the region; may be empty
+  SharedHandle memory;  // for peers that can map the region; of size 0 where nobody can
 };
 
 std::string pack(const RegionKey& key);
 std::optional<RegionKey> unpack_region_key(std::string_view bytes);
 
-// Names this machine as far as sharing memory is concerned: its boot and the IPC namespace.
+// Names this machine as far as sharing memory is concerned: its boot, and the IPC and PID namespaces.
 std::uint64_t this_machine();
 
 // Whether a UCX_TLS value lets UCX use shared memory.

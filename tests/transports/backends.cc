@@ -48,6 +48,8 @@ std::vector<Backend> all_backends() {
       {"faulty_without_faults", [] { return std::make_unique<FaultlessWorld>(); }, ""},
       ucx("ucx_tcp", {.tls = "tcp,self", .net_devices = "lo"}, true),
       ucx("ucx_shared_memory", {.tls = "posix,sysv,self"}, false),
+      // As where neighbours may not map each other's memory.
+      ucx("ucx_shared_memory_by_messages", {.tls = "posix,sysv,self", .map_neighbours = false}, false),
   };
 }
 

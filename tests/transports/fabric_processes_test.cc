@@ -20,6 +20,7 @@ namespace {
 struct Wire {
   std::string name, tls, net_devices;
   bool sees_deaths;  // UCX tells that a process on the other side died
+  bool maps = true;  // memory of a neighbour is mapped, not reached by messages
 };
 
 // A fabric_process with pipes to it; killed and reaped at the end.
@@ -94,7 +95,7 @@ class FabricProcesses : public ::testing::TestWithParam<Wire> {
 
   Side make() {
     auto fabric =
-        make_ucx({.tls = GetParam().tls, .net_devices = GetParam().net_devices, .abandon_polls = 20});
+        make_ucx({.tls = GetParam().tls, .net_devices = GetParam().net_devices, .map_neighbours = GetParam().maps, .abandon_polls = 20});
     EXPECT_TRUE(fabric) << fabric.error().message;
     return {std::move(*fabric), {}};
   }
@@ -242,6 +243,7 @@ TEST_P(FabricProcesses, ARestartedPeerIsReachedByItsNewAddress) {
 INSTANTIATE_TEST_SUITE_P(Over, FabricProcesses,
                          ::testing::Values(Wire{"tcp", "tcp,self", "lo", true},
                                            Wire{"shared_memory", "posix,sysv,self", "", false},
+                                           Wire{"shared_memory_by_messages", "posix,sysv,self", "", false, false},
                                            Wire{"own_choice", "", "", false}),
                          [](const auto& info) { return info.param.name; });
 

@@ -1,0 +1,102 @@
+#include "transports/shared_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+namespace gossamer {
+namespace {
+
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+Failure cannot(const std::string& what, int error) {
+  const std::string text = what + ": " + std::strerror(error);
+  switch (error) {
+    case ENOENT:
+    case ESRCH:
+      return fail(Errc::peer_gone, text + " (its owner has died or closed it)");
+    case EACCES:
+    case EPERM:
+      return fail(Errc::unsupported, text + " (the owner is another user's process, or /proc hides it: hidepid)");
+    default:
+      return fail(Errc::io, text + " (limits that matter: free memory, the memory limit of this container, ulimit -n)");
+  }
+}
+
+bool same_file(const struct stat& file, const SharedHandle& handle) {
+  return S_ISREG(file.st_mode) && file.st_dev == handle.device && file.st_ino == handle.inode &&
+         file.st_size >= 0 && static_cast<std::uint64_t>(file.st_size) == handle.size;
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return number_; }
+  int take() { return std::exchange(number_, -1); }
+
+ private:
+  int number_;
+};
+
+}  // namespace
+
+SharedMemory::~SharedMemory() {
+  if (data_ != nullptr) ::munmap(data_, static_cast<std::size_t>(handle_.size));
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+Result<SharedMemory> SharedMemory::create(std::size_t size) {
+  if (size == 0 || size > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()))
+    return fail(Errc::invalid_argument, "cannot share " + std::to_string(size) + " bytes of memory");
+  const std::string what = "cannot create " + std::to_string(size) + " bytes of shared memory";
+  Descriptor file(::memfd_create("gossamer", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (file.get() < 0) return cannot(what, errno);
+  // Not fallocate(): it takes page after page until the kernel kills somebody, where this is refused at once.
+  struct stat about {};
+  if (::ftruncate(file.get(), static_cast<off_t>(size)) != 0 || ::fcntl(file.get(), F_ADD_SEALS, kSeals) != 0 || ::fstat(file.get(), &about) != 0)
+    return cannot(what, errno);
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (data == MAP_FAILED) return cannot(what, errno);
+  SharedMemory memory;
+  memory.data_ = static_cast<std::byte*>(data);
+  memory.descriptor_ = file.take();
+  memory.handle_ = {static_cast<std::uint64_t>(::getpid()), static_cast<std::uint64_t>(memory.descriptor_),
+                    about.st_dev, about.st_ino, size};
+  return memory;
+}
+
+Result<SharedMemory> SharedMemory::open(const SharedHandle& handle) {
+  const std::string path =
+      "/proc/" + std::to_string(handle.process) + "/fd/" + std::to_string(handle.descriptor);
+  const std::string what = "cannot map the shared memory " + path;
+  const auto corrupt = [&] { return fail(Errc::corrupt, what + ": it is not the memory that was meant"); };
+  if (handle.size == 0 || handle.size > std::numeric_limits<std::size_t>::max()) return corrupt();
+  // Looked at before it is opened: opening a device or a pipe can do things.
+  struct stat about {};
+  if (::stat(path.c_str(), &about) != 0) return cannot(what, errno);
+  if (!same_file(about, handle)) return corrupt();
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (file.get() < 0) return cannot(what, errno);
+  if (::fstat(file.get(), &about) != 0) return cannot(what, errno);
+  const int seals = ::fcntl(file.get(), F_GET_SEALS);
+  if (!same_file(about, handle) || seals < 0 || (seals & F_SEAL_SHRINK) == 0) return corrupt();
+  const auto size = static_cast<std::size_t>(handle.size);
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (data == MAP_FAILED) return cannot(what, errno);
+  SharedMemory memory;
+  memory.data_ = static_cast<std::byte*>(data);
+  memory.handle_ = handle;
+  return memory;
+}
+
+}  // namespace gossamer

@@ -6,33 +6,13 @@
 #include <cmath>
 
 #include "tests/topologies/all_families.h"
+#include "tests/topologies/counting.h"
 #include "topologies/check.h"
 
 namespace gossamer {
 namespace {
 
 constexpr std::size_t kMany = 100'000;
-
-// Counts what is asked of a topology, and passes its theory on or not.
-class Counting final : public Topology {
- public:
-  explicit Counting(std::unique_ptr<Topology> inner) : inner_(std::move(inner)) {}
-  std::string_view name() const override { return inner_->name(); }
-  std::size_t peer_count() const override { return inner_->peer_count(); }
-  std::size_t period() const override { return inner_->period(); }
-  Neighbourhood at(Round round, PeerId self) const override {
-    ++asked;
-    auto here = inner_->at(round, self);
-    edges += here.in.size();
-    return here;
-  }
-  TopologyFacts facts() const override { return inner_->facts(); }
-
-  mutable std::size_t asked = 0, edges = 0;
-
- private:
-  std::unique_ptr<Topology> inner_;
-};
 
 TEST(AHundredThousandPeers, AreCheckedWithOneLookAtEachPeerAndRound) {
   for (const std::size_t n : {kMany, std::size_t{1} << 17})

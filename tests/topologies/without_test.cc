@@ -123,6 +123,9 @@ Left check(const Topology& base, const std::vector<bool>& absent) {
         continue;
       }
       EXPECT_GE(here.self_weight, base.at(r, i).self_weight);
+      if (here.in.empty() && here.out.empty()) {
+        EXPECT_EQ(here.self_weight, 1);
+      }
     }
     const Shape was = shape(before, n), is = shape(after, n);
     if (was.symmetric) {
@@ -309,6 +312,20 @@ TEST(OnePeerExponential, PassesOnWhatWentThroughTheAbsent) {
   EXPECT_EQ(t->at(1, 1), (Neighbourhood{0.5, {{7, 0.5}}, {{5, 0.5}}}));  // 1 -> 3 -> 5
   EXPECT_EQ(t->at(2, 7), Neighbourhood{});                               // 7 -> 3 -> 7
   EXPECT_EQ(t->at(2, 1), (Neighbourhood{0.5, {{5, 0.5}}, {{5, 0.5}}}));
+}
+
+TEST(OnePeerHypercube, HoldsTogetherWithoutAnyThreeOfSixteen) {
+  const auto base = make_topology(family_spec("one-peer-hypercube", 16));
+  ASSERT_TRUE(base);
+  for (PeerId a = 0; a < 16; ++a)
+    for (PeerId b = a + 1; b < 16; ++b)
+      for (PeerId c = b + 1; c < 16; ++c) {
+        const auto absent = absent_of(16, {a, b, c});
+        EXPECT_TRUE(check(**base, absent).connected) << ranks(absent);
+      }
+  // Without all its partners a peer is alone.
+  const auto alone = without(**base, absent_of(16, {1, 2, 4, 8}));
+  EXPECT_TRUE(potential_neighbours(*alone, 0).empty());
 }
 
 // Of random directed graphs only the columns, or only the rows, sum to 1.

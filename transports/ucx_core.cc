@@ -26,7 +26,7 @@ namespace {
 
 constexpr int kProgressMax = 256;   // calls of UCX's progress in one poll(), so that poll() always returns
 constexpr int kSettleRounds = 200;  // of at most a millisecond each, for what is under way at shutdown
-constexpr int kForcedCloseRounds = 20;
+constexpr int kRestRounds = 20;
 constexpr long kStarvedSleepMinNs = 100'000;  // doubled while nothing happens
 constexpr long kStarvedSleepMaxNs = 10'000'000;
 
@@ -69,6 +69,21 @@ void quieten() {
 #endif
 }
 
+// The lanes of an endpoint, as in " tcp/lo.0 (am am_bw#0)", for people; and whether any of them is TCP.
+// UCX prints "#  lane[0]:  1:tcp/lo.0 md[1]  -> md[1]/tcp/sysdev[255] am am_bw#0".
+std::string lanes(ucp_ep_h endpoint) {
+  const std::string info = printed([&](FILE* to) { ucp_ep_print_info(endpoint, to); });
+  std::string text;
+  for (std::size_t at = info.find("lane["); at != std::string::npos; at = info.find("lane[", at + 1)) {
+    const std::string line = info.substr(at, info.find('\n', at) - at);
+    const std::size_t colon = line.find(':', line.find(':') + 1), last = line.rfind(']');
+    if (colon == std::string::npos || last == std::string::npos) continue;
+    text += ' ' + line.substr(colon + 1, line.find(' ', colon) - colon - 1) + " (" +
+            line.substr(std::min(last + 2, line.size())) + ")";
+  }
+  return text;
+}
+
 struct ConfigDeleter {
   void operator()(ucp_config_t* config) const { ucp_config_release(config); }
 };
@@ -95,6 +110,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   settings.insert(settings.end(), options.settings.begin(), options.settings.end());
   if (!options.tls.empty()) settings.emplace_back("TLS", options.tls);
   if (!options.net_devices.empty()) settings.emplace_back("NET_DEVICES", options.net_devices);
+  // Where this UCX knows it (1.11): no wire-up before the first message, see Endpoint.
+  (void)ucp_config_modify(config.get(), "RESOLVE_REMOTE_EP_ID", "n");
   for (const auto& [key, value] : settings)
     if (const ucs_status_t status = ucp_config_modify(config.get(), key.c_str(), value.c_str());
         status != UCS_OK)
@@ -146,7 +163,7 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
 
   std::random_device random;
   while (core->nonce_ == 0) core->nonce_ = (std::uint64_t{random()} << 32) | random();
-  core->machine_ = this_machine();
+  if (core->shared_memory_) core->machine_ = this_machine();
   return core;
 }
 
@@ -198,16 +215,8 @@ std::string Core::description() const {
                      "; a put is a copy into mapped memory on one machine, else an active message";
   if (!unmapped_.empty()) text += " (also to neighbours: " + unmapped_ + ")";
   for (const auto& [nonce, endpoint] : endpoints_) {
-    const std::string info = printed([&endpoint = endpoint](FILE* to) { ucp_ep_print_info(endpoint->handle, to); });
-    text += endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):";
-    // "#  lane[0]:  1:tcp/lo.0 md[1]  -> md[1]/tcp/sysdev[255] am am_bw#0"
-    for (std::size_t at = info.find("lane["); at != std::string::npos; at = info.find("lane[", at + 1)) {
-      const std::string line = info.substr(at, info.find('\n', at) - at);
-      const std::size_t colon = line.find(':', line.find(':') + 1), last = line.rfind(']');
-      if (colon == std::string::npos || last == std::string::npos) continue;
-      text += ' ' + line.substr(colon + 1, line.find(' ', colon) - colon - 1) + " (" +
-              line.substr(std::min(last + 2, line.size())) + ")";
-    }
+    text += (endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):") +
+            lanes(endpoint->handle);
     break;  // one endpoint stands for the others
   }
   return text;
@@ -264,33 +273,99 @@ Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
   auto link = std::make_shared<LinkState>();
   link->id = next_link_++;
   links_.emplace(link->id, link);
-  if (const auto known = endpoints_.find(address.nonce); known != endpoints_.end()) {
-    link->endpoint = known->second;
-    return link;
+  const auto known = endpoints_.find(address.nonce);
+  link->endpoint = known != endpoints_.end() ? known->second : reach(address);
+  if (!link->endpoint) {
+    link->down = link->told_down = true;
+    down_.push_back(link->id);
   }
+  return link;
+}
+
+std::shared_ptr<Endpoint> Core::reach(const Address& address) {
   auto endpoint = std::make_shared<Endpoint>();
   endpoint->core = this;
   endpoint->nonce = address.nonce;
   // UCX's shared memory does not serve endpoints that ask to be told of failures; asking all the same would
   // silently get a slower transport between two processes of one machine.
-  const bool neighbour = shared_memory_ && machine_ != 0 && address.machine == machine_;
+  const bool neighbour = machine_ != 0 && address.machine == machine_;
   if (!create_endpoint(address, endpoint.get(), !neighbour) &&
-      (neighbour || !create_endpoint(address, endpoint.get(), false))) {
-    link->down = link->told_down = true;
-    down_.push_back(link->id);
-    return link;
-  }
-  link->endpoint = endpoint;
+      (neighbour || !create_endpoint(address, endpoint.get(), false)))
+    return nullptr;
   endpoints_.emplace(address.nonce, endpoint);
-  send_own(Kind::hello, endpoint->handle, endpoint->nonce, endpoint->tells_failures ? 0 : 1);
-  return link;
+  endpoint->greets = endpoint->tells_failures && lanes(endpoint->handle).find(" tcp/") != std::string::npos;
+  if (endpoint->greets) {
+    ++greeting_;
+    greet(*endpoint);
+  } else {
+    send_own(Kind::hello, endpoint->handle, endpoint->nonce, endpoint->tells_failures ? 0 : 1);
+  }
+  return endpoint;
+}
+
+void Core::greet(Endpoint& endpoint) {
+  UcxWire wire;
+  wire.kind = Kind::hello;
+  wire.from = nonce_;
+  wire.to = endpoint.nonce;
+  const std::string address = this->address();
+  ucp_request_param_t params{};
+  params.op_attr_mask = UCP_OP_ATTR_FLAG_FORCE_IMM_CMPL;
+  void* request =
+      ucp_am_send_nbx(endpoint.handle, kMessageId, &wire, sizeof wire, address.data(), address.size(), &params);
+  if (request != nullptr) return;  // not connected yet; on_error tells if it never will be
+  endpoint.greeted = true;
+  --greeting_;
+  if (endpoint.is_open()) let_go(endpoint);
+}
+
+void Core::greet_all() {
+  for (const std::string& bytes : std::exchange(visitors_, {})) {
+    const auto address = unpack(bytes);
+    if (!address) {
+      ++refused_;
+      continue;
+    }
+    auto found = endpoints_.find(address->nonce);
+    // It has connected anew: what it had before is broken, though UCX has not told yet.
+    if (found != endpoints_.end() && found->second->heard) {
+      fail_endpoint(address->nonce);
+      found = endpoints_.end();
+    }
+    const std::shared_ptr<Endpoint> endpoint = found != endpoints_.end() ? found->second : reach(*address);
+    if (!endpoint || !endpoint->greets || std::exchange(endpoint->heard, true)) continue;
+    if (endpoint->is_open()) let_go(*endpoint);
+  }
+  if (greeting_ == 0) return;
+  std::vector<std::shared_ptr<Endpoint>> waiting;  // sending may fail endpoints
+  for (const auto& [nonce, endpoint] : endpoints_)
+    if (endpoint->greets && !endpoint->greeted) waiting.push_back(endpoint);
+  for (const auto& endpoint : waiting)
+    if (!endpoint->failed) greet(*endpoint);
+}
+
+void Core::let_go(Endpoint& endpoint) {
+  for (const Held& held : std::exchange(endpoint.held, {})) {
+    if (!endpoint.failed && send_now(held.outgoing, endpoint.handle, held.data, held.size) == Errc::ok) continue;
+    sent(held.outgoing, Errc::peer_gone);
+    fail_endpoint(endpoint.nonce);
+  }
+}
+
+// Of one link, or all.
+void Core::end_held(Endpoint& endpoint, const LinkState* link) {
+  std::erase_if(endpoint.held, [&](const Held& held) {
+    if (link != nullptr && (held.outgoing->link.get() != link || !held.outgoing->is_put())) return false;
+    sent(held.outgoing, Errc::peer_gone);
+    return true;
+  });
 }
 
 void Core::forget(const std::shared_ptr<LinkState>& link) {
   links_.erase(link->id);
   link->down = link->told_down = true;
   // Where UCX ends every put by itself there is nothing to watch.
-  if (worker_ != nullptr && link->puts > 0 && !link->endpoint->tells_failures)
+  if (worker_ != nullptr && link->puts > 0 && (!link->endpoint->tells_failures || !link->endpoint->is_open()))
     closing_.push_back({link, options_.abandon_polls});
 }
 
@@ -316,6 +391,8 @@ void Core::fail_endpoint(std::uint64_t nonce) {
     link->down = true;
     if (!std::exchange(link->told_down, true)) down_.push_back(id);
   }
+  if (endpoint->greets && !endpoint->greeted) --greeting_;
+  end_held(*endpoint, nullptr);
   if (!endpoint->tells_failures) give_up([&](const LinkState& link) { return link.endpoint == endpoint; });
 }
 
@@ -352,7 +429,9 @@ void Core::sweep_closing() {
       --closing.polls_left;
       return false;
     }
-    give_up([&](const LinkState& link) { return &link == closing.link.get(); });
+    end_held(*closing.link->endpoint, closing.link.get());
+    if (!closing.link->endpoint->tells_failures)
+      give_up([&](const LinkState& link) { return &link == closing.link.get(); });
     return true;
   });
 }
@@ -361,6 +440,7 @@ void Core::poll(FabricEvents* events) {
   if (worker_ == nullptr) return;
   for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) starved_sleep_ns_ = 0;
   sweep_failures();
+  greet_all();
   sweep_closing();
   sweep_requests();
   for (const EndedPut& put : ended_) {
@@ -384,32 +464,45 @@ bool Core::arm() {
     }
   }
   itimerspec wake{};
-  if (unseen_ > 0) {
+  const bool starved = unseen_ > 0 || greeting_ > 0;
+  if (starved) {
     wake.it_value.tv_nsec = starved_sleep_ns_ =
         std::clamp(2 * starved_sleep_ns_, kStarvedSleepMinNs, kStarvedSleepMaxNs);
   }
-  if (unseen_ > 0 || timer_armed_) ::timerfd_settime(timer_fd_, 0, &wake, nullptr);  // zero disarms
-  timer_armed_ = unseen_ > 0;
+  if (starved || timer_armed_) ::timerfd_settime(timer_fd_, 0, &wake, nullptr);  // zero disarms
+  timer_armed_ = starved;
   return true;
 }
 
-void Core::settle(int rounds) {
-  for (int round = 0; round < rounds && !requests_.empty(); ++round) {
+// Lets UCX work until `done` holds; false if it does not after that many rounds.
+template <class Done>
+bool Core::settle(int rounds, Done&& done) {
+  for (int round = 0;; ++round) {
     for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {
     }
     sweep_requests();
-    if (requests_.empty() || ucp_worker_arm(worker_) != UCS_OK) continue;
+    if (done()) return true;
+    if (round >= rounds) return false;
+    const bool armed = ucp_worker_arm(worker_) == UCS_OK;
     pollfd descriptor{worker_fd_, POLLIN, 0};
-    (void)::poll(&descriptor, 1, 1);
+    (void)::poll(&descriptor, armed ? 1 : 0, 1);
   }
+}
+
+// Between processes of one machine: UCX cannot arm while anything waits for room in a neighbour's queue.
+bool Core::at_rest() {
+  return ucp_worker_arm(worker_) == UCS_OK;
 }
 
 void Core::shutdown() {
   if (worker_ == nullptr) return;
-  // Who said goodbye while nobody polled?
-  for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {
-  }
-  sweep_failures();
+  const auto all_requests = [&] { return requests_.empty(); };
+  // Who said goodbye while nobody polled?  And whose connection opens late?
+  (void)settle(kSettleRounds, [&] {
+    sweep_failures();
+    greet_all();
+    return std::ranges::all_of(endpoints_, [](const auto& one) { return one.second->held.empty(); });
+  });
   for (const auto& [nonce, endpoint] : endpoints_)
     if (!endpoint->tells_failures) guests_.insert_or_assign(nonce, endpoint->handle);
   for (const auto& [nonce, handle] : guests_) send_own(Kind::bye, handle, nonce, 0);
@@ -422,15 +515,27 @@ void Core::shutdown() {
   };
   for (const auto& [nonce, handle] : guests_) flush(handle);
   for (const auto& [nonce, endpoint] : endpoints_)
-    if (endpoint->tells_failures) flush(endpoint->handle);
-  settle(kSettleRounds);
+    if (endpoint->tells_failures && endpoint->is_open() && endpoint->used) flush(endpoint->handle);
+  (void)settle(kSettleRounds, all_requests);
+  sweep_failures();
+  const bool rests = settle(kRestRounds, [&] { return at_rest(); });
   for (const auto& [nonce, endpoint] : endpoints_)
     if (endpoint->tells_failures) close_by_force(std::exchange(endpoint->handle, nullptr));
-  sweep_failures();
-  settle(kForcedCloseRounds);
   for (void* request : requests_) ucp_request_free(request);
   requests_.clear();
-  ucp_worker_destroy(worker_);
+  if (rests) {
+    // At once: were UCX let work on, it would answer wire-up requests on new endpoints, and these replies wait
+    // for a connection (see Endpoint).
+    ucp_worker_destroy(worker_);
+  } else {
+    // UCX holds messages for a neighbour that is dead or does not listen.  To destroy a worker that holds a
+    // wire-up reply aborts the process (UCX 1.13.1, ucp_worker_destroy: "got REP message"), so this one is left
+    // as it is: nobody lets it work any more, so it calls nobody back, and its sockets and queues go with the
+    // process.
+    for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {  // closes what can be closed
+    }
+    context_->abandon();
+  }
   worker_ = nullptr;
 
   // Nothing is under way any more.

@@ -28,16 +28,22 @@ namespace gossamer::ucx {
 class Context {
  public:
   explicit Context(ucp_context_h handle) : handle_(handle) {}
-  ~Context() { ucp_cleanup(handle_); }
+  ~Context() {
+    if (!abandoned_) ucp_cleanup(handle_);
+  }
+  // A worker of it is left as it is, so it has to stay.
+  void abandon() { abandoned_ = true; }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ucp_context_h get() const { return handle_; }
 
  private:
   ucp_context_h handle_;
+  bool abandoned_ = false;
 };
 
 class Core;
+struct Outgoing;
 
 struct RegionState {
   ~RegionState();
@@ -52,14 +58,36 @@ struct RegionState {
   std::size_t puts_named = 0;  // puts from it whose Ended has not been handed out
 };
 
+// A message that waits for its connection to open.
+struct Held {
+  Outgoing* outgoing = nullptr;
+  const void* data = nullptr;
+  std::size_t size = 0;
+};
+
 // The connection to one other fabric.  Links to the same fabric share it, and it stays when they go, since
 // closing it would also close the other fabric's connection to us.
+//
+// Over TCP it opens in two steps.  UCX wires two endpoints up when the first message goes out; the other side
+// answers on a socket of its own, and if we die before that socket is connected, UCX aborts the other side,
+// which finds a wire-up reply among the requests of a broken connection (1.13, where it is built with its
+// assertions, as Debian does: ucp_request.c, "got REP message").  So before anything else both sides send a
+// hello, which UCX is told to send at once or not at all and which therefore wires nothing up.  It leaves when
+// the sender's socket is connected.  Who has sent and has received one knows that both sockets are; then a
+// reply never has to wait.
 struct Endpoint {
   Core* core = nullptr;
   ucp_ep_h handle = nullptr;
   std::uint64_t nonce = 0;
   bool tells_failures = false;  // peer error mode
   bool failed = false;
+  bool greets = false;   // opens by hellos, as above
+  bool greeted = false;  // our hello has left
+  bool heard = false;    // the other side's has come
+  bool used = false;     // messages were sent, or are held
+  std::vector<Held> held;
+
+  bool is_open() const { return !greets || (greeted && heard); }
 };
 
 struct LinkState {
@@ -69,6 +97,20 @@ struct LinkState {
   std::size_t notices = 0;             // bare ones that UCX still holds
   bool down = false;
   bool told_down = false;
+};
+
+// A message that UCX may still hold: its header lives here until UCX calls back.
+struct Outgoing {
+  Core* core = nullptr;
+  std::shared_ptr<LinkState> link;  // null for the backend's own messages
+  std::shared_ptr<RegionState> source;
+  Kind kind = Kind::notice;
+  bool is_put() const { return kind == Kind::put || kind == Kind::landed; }
+  bool unseen = false;    // counted in unseen_
+  bool given_up = false;  // its Ended has been handed out though UCX never ended it
+  std::uint64_t token = 0;
+  std::size_t header_size = 0;
+  std::array<std::byte, sizeof(UcxWire) + kNoticeSizeMax> header;
 };
 
 class Core {
@@ -105,20 +147,6 @@ class Core {
   std::string description() const;
 
  private:
-  // A message that UCX may still hold: its header lives here until UCX calls back.
-  struct Outgoing {
-    Core* core = nullptr;
-    std::shared_ptr<LinkState> link;  // null for the backend's own messages
-    std::shared_ptr<RegionState> source;
-    Kind kind = Kind::notice;
-    bool is_put() const { return kind == Kind::put || kind == Kind::landed; }
-    bool unseen = false;    // counted in unseen_
-    bool given_up = false;  // its Ended has been handed out though UCX never ended it
-    std::uint64_t token = 0;
-    std::size_t header_size = 0;
-    std::array<std::byte, sizeof(UcxWire) + kNoticeSizeMax> header;
-  };
-
   // A large put that UCX is fetching.
   struct Incoming {
     Core* core = nullptr;
@@ -157,12 +185,18 @@ class Core {
 
   Outgoing* prepare(UcxWire wire, std::span<const std::byte> notice);
   Result<> make_wait_fd();
-  Errc send(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size);
+  Errc send(Outgoing* outgoing, Endpoint& endpoint, const void* data, std::size_t size);
+  Errc send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size);
   void send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_t value);
   void sent(Outgoing* outgoing, Errc status);
   void recycle(Outgoing* outgoing);
 
+  std::shared_ptr<Endpoint> reach(const Address& address);
   bool create_endpoint(const Address& address, Endpoint* endpoint, bool tells_failures);
+  void greet(Endpoint& endpoint);
+  void greet_all();
+  void let_go(Endpoint& endpoint);
+  void end_held(Endpoint& endpoint, const LinkState* link);
   void fail_endpoint(std::uint64_t nonce);
   template <class Which>
   void give_up(Which&& which);
@@ -170,7 +204,9 @@ class Core {
   void sweep_requests();
   void sweep_failures();
   void sweep_closing();
-  void settle(int rounds);
+  template <class Done>
+  bool settle(int rounds, Done&& done);
+  bool at_rest();
 
   UcxOptions options_;
   std::shared_ptr<Context> context_;
@@ -189,6 +225,8 @@ class Core {
   std::unordered_map<std::uint64_t, std::shared_ptr<RegionState>> regions_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Endpoint>> endpoints_;  // by nonce
   std::vector<std::shared_ptr<Endpoint>> failed_;                           // until they are closed
+  std::vector<std::string> visitors_;  // addresses in hellos that have come; seen to outside of UCX's callbacks
+  std::size_t greeting_ = 0;           // endpoints whose hello has not left
   // Endpoints that UCX made for fabrics which cannot see us go, by their nonce: for our bye.
   std::unordered_map<std::uint64_t, ucp_ep_h> guests_;
   std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;

@@ -9,7 +9,7 @@
 
 namespace gossamer::ucx {
 
-Core::Outgoing* Core::prepare(UcxWire wire, std::span<const std::byte> notice) {
+Outgoing* Core::prepare(UcxWire wire, std::span<const std::byte> notice) {
   if (spare_.empty()) {
     spare_.push_back(outgoing_.emplace_back(std::make_unique<Outgoing>()).get());
     spare_.back()->core = this;
@@ -33,7 +33,14 @@ void Core::recycle(Outgoing* outgoing) {
   spare_.push_back(outgoing);
 }
 
-Errc Core::send(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size) {
+Errc Core::send(Outgoing* outgoing, Endpoint& endpoint, const void* data, std::size_t size) {
+  endpoint.used = true;
+  if (endpoint.is_open()) return send_now(outgoing, endpoint.handle, data, size);
+  endpoint.held.push_back({outgoing, data, size});
+  return Errc::ok;
+}
+
+Errc Core::send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size) {
   ucp_request_param_t params{};
   params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS |
                         UCP_OP_ATTR_FIELD_MEMORY_TYPE;
@@ -63,7 +70,7 @@ void Core::send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_
   wire.to = to;
   wire.region = value;
   Outgoing* outgoing = prepare(wire, {});
-  if (send(outgoing, endpoint, nullptr, 0) != Errc::ok) recycle(outgoing);
+  if (send_now(outgoing, endpoint, nullptr, 0) != Errc::ok) recycle(outgoing);
 }
 
 Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
@@ -90,7 +97,7 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
     data = nullptr;
     size = 0;
   }
-  if (const Errc status = send(outgoing, link->endpoint->handle, data, size); status != Errc::ok) {
+  if (const Errc status = send(outgoing, *link->endpoint, data, size); status != Errc::ok) {
     --link->puts;
     if (source) --source->puts_named;
     recycle(outgoing);
@@ -112,7 +119,7 @@ Errc Core::notify(const std::shared_ptr<LinkState>& link, std::span<const std::b
   Outgoing* outgoing = prepare(wire, notice);
   outgoing->link = link;
   ++link->notices;
-  if (const Errc status = send(outgoing, link->endpoint->handle, nullptr, 0); status != Errc::ok) {
+  if (const Errc status = send(outgoing, *link->endpoint, nullptr, 0); status != Errc::ok) {
     --link->notices;
     recycle(outgoing);
     if (status == Errc::peer_gone) fail_endpoint(link->endpoint->nonce);
@@ -159,7 +166,7 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
   std::memcpy(&wire, header, sizeof wire);
   const std::span notice(static_cast<const std::byte*>(header) + sizeof wire, header_size - sizeof wire);
   if (wire.magic != kWireMagic || wire.notice_size != notice.size() || notice.size() > kNoticeSizeMax ||
-      (wire.kind != Kind::put && size != 0)) {
+      (wire.kind != Kind::put && wire.kind != Kind::hello && size != 0)) {
     ++core.refused_;
     return UCS_OK;
   }
@@ -178,6 +185,8 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
         core.deliver(notice, 0);
         return UCS_OK;
       case Kind::hello:
+        if (size > 0 && (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0)
+          core.visitors_.emplace_back(static_cast<const char*>(data), size);
         if (wire.region == 1 && (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
           core.guests_.insert_or_assign(wire.from, param->reply_ep);
         return UCS_OK;

@@ -24,7 +24,9 @@ inline constexpr std::uint32_t kWireMagic = 0x31585547;  // "GUX1"; the digit is
 enum class Kind : std::uint16_t {
   put = 1,      // bytes for a region, and then a notice
   notice = 2,   // a notice alone
-  hello = 3,    // the sender has connected; `region` is 1 if it cannot see the receiver go (shared memory)
+  // The sender has connected.  `region` is 1 if it cannot see the receiver go (shared memory); else the body is
+  // its address, and nothing else comes from it before it has got a hello itself.
+  hello = 3,
   refused = 4,  // a put named memory that the sender does not have: the link is broken
   bye = 5,      // the sender is being destroyed
   landed = 6,   // the sender has written `size` bytes into the region itself (shared memory), and a notice
@@ -46,7 +48,7 @@ static_assert(std::has_unique_object_representations_v<UcxWire>, "no padding");
 // What address() packs: who the fabric is, on which machine, and UCX's own worker address.
 struct Address {
   std::uint64_t nonce = 0;
-  std::uint64_t machine = 0;  // equal where two processes can share memory; 0 when unknown
+  std::uint64_t machine = 0;  // equal where two processes can share memory; 0 when unknown or not wanted
   std::string worker;
 };
 

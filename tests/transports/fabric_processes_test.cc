@@ -1,83 +1,14 @@
 // UCX between real processes: data is right, and a peer killed without warning hangs nobody.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "tests/transports/fabric_child.h"
 #include "tests/transports/fabric_harness.h"
-#include "tests/transports/pipe_messages.h"
 #include "transports/ucx.h"
-
-extern char** environ;
 
 namespace gossamer::testing {
 namespace {
-
-struct Wire {
-  std::string name, tls, net_devices;
-  bool sees_deaths;  // UCX tells that a process on the other side died
-  bool maps = true;  // memory of a neighbour is mapped, not reached by messages
-};
-
-// A fabric_process with pipes to it; killed and reaped at the end.
-class Child {
- public:
-  Child(const Wire& wire, const char* role) {
-    int to_child[2], from_child[2];
-    if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) return;
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, to_child[0], STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, from_child[1], STDOUT_FILENO);
-    const char* arguments[] = {FABRIC_PROCESS, wire.tls.c_str(), wire.net_devices.c_str(), role, nullptr};
-    if (::posix_spawn(&pid_, FABRIC_PROCESS, &actions, nullptr, const_cast<char**>(arguments), environ) != 0)
-      pid_ = -1;
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(to_child[0]);
-    ::close(from_child[1]);
-    in_ = to_child[1];
-    out_ = from_child[0];
-  }
-  ~Child() {
-    kill();
-    if (in_ >= 0) ::close(in_);
-    if (out_ >= 0) ::close(out_);
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-
-  bool hello(std::string* address, RemoteRegion* region) {
-    std::string where, size;
-    if (pid_ < 0 || !read_message(out_, address) || !read_message(out_, &region->key) ||
-        !read_message(out_, &where) || !read_message(out_, &size) || where.size() != 8 || size.size() != 8)
-      return false;
-    std::memcpy(&region->address, where.data(), 8);
-    std::memcpy(&region->size, size.data(), 8);
-    return true;
-  }
-  bool tell(const std::string& text) { return write_message(in_, text); }
-  void kill() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = -1;
-  }
-  // Closes its input, on which it ends; its exit status.
-  int finish() {
-    ::close(std::exchange(in_, -1));
-    int status = 0;
-    ::waitpid(std::exchange(pid_, -1), &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-
- private:
-  pid_t pid_ = -1;
-  int in_ = -1, out_ = -1;
-};
 
 class FabricProcesses : public ::testing::TestWithParam<Wire> {
  protected:

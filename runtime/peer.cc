@@ -133,7 +133,6 @@ Result<> Peer::join() {
                                                 .host = run_.transport.interface,
                                                 .run_hash = XXH3_64bits(text.data(), text.size()),
                                                 .software_version = std::string(gossamer_version()),
-                                                .incarnation = 1,
                                                 .join_deadline = run_.deadlines.join,
                                                 .heartbeat = run_.deadlines.heartbeat,
                                                 .silence_deadline = run_.deadlines.silence},

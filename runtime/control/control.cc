@@ -193,15 +193,15 @@ Result<> Control::send(PeerId to, std::string_view topic, std::string bytes) {
   if (bytes.size() > control::kMessageLimit) return fail(Errc::invalid_argument, "a message has at most 4 GiB");
   const std::size_t cost = control::cost_of(bytes.size());
   const std::lock_guard lock(impl_->send_mutex_);
-  GOSSAMER_TRY(impl_->ledger_.take(to, cost));
+  GOSSAMER_TRY_ASSIGN(const Incarnation life, impl_->ledger_.take(to, cost));
   if (to == impl_->self_) {
-    impl_->ledger_.give(to, cost);
-    impl_->mailbox_.add(Message{to, std::string(topic), std::move(bytes)});
+    impl_->ledger_.give(to, life, cost);
+    impl_->mailbox_.add(Message{to, std::string(topic), std::move(bytes)}, life);
     return {};
   }
   auto shared = std::make_shared<const std::string>(std::move(bytes));
-  boost::asio::post(impl_->io_, [&node = impl_->node_, to, topic = std::string(topic), shared]() mutable {
-    node.send(to, std::move(topic), std::move(shared));
+  boost::asio::post(impl_->io_, [&node = impl_->node_, to, life, topic = std::string(topic), shared]() mutable {
+    node.send(to, life, std::move(topic), std::move(shared));
   });
   return {};
 }
@@ -221,6 +221,15 @@ std::vector<Message> Control::receive(std::string_view topic, Duration deadline)
 }
 
 std::vector<Death> Control::deaths() { return impl_->mailbox_.deaths(); }
+
+std::vector<Roster::Entry> Control::returned() {
+  bool drained = false;
+  auto entries = impl_->mailbox_.returned(
+      [this](const Roster::Entry& entry) { impl_->ledger_.reopen(entry.rank, entry.incarnation); }, drained);
+  if (drained) boost::asio::post(impl_->io_, [&node = impl_->node_] { node.drained(); });
+  return entries;
+}
+
 std::vector<PeerId> Control::departed() const { return impl_->mailbox_.departed(); }
 Result<> Control::standing() const { return impl_->mailbox_.standing(); }
 int Control::wake_fd() const { return impl_->mailbox_.wake_fd(); }

@@ -57,6 +57,34 @@ std::string describe(const wire::Join& join) {
          join.host() + ", pid " + std::to_string(join.pid()) + ")";
 }
 
+std::optional<wire::Refusal> misfit(const wire::Join& own, const wire::Join& join, std::string_view whom) {
+  const std::string other(whom);
+  if (join.protocol() != kProtocol)
+    return refusal(wire::Refusal::VERSION, "it speaks version " + std::to_string(join.protocol()) + " of the control protocol, " +
+                                               other + " speaks " + std::to_string(kProtocol) +
+                                               ": install the same Gossamer on every host");
+  if (join.software_version() != own.software_version())
+    return refusal(wire::Refusal::VERSION, "it is Gossamer " + quoted(join.software_version()) + ", " + other + " is " +
+                                               quoted(own.software_version()) + ": install the same one on every host");
+  if (join.has_rank() && join.rank() >= own.peers())
+    return refusal(wire::Refusal::RANK, "rank " + std::to_string(join.rank()) + " does not exist in a run of " +
+                                            std::to_string(own.peers()) + " peers");
+  if (join.run_hash() != own.run_hash())
+    return refusal(wire::Refusal::RUN, "its run file differs from that of " + other + " (hash " + hex(join.run_hash()) + ", not " +
+                                           hex(own.run_hash()) + "): give every peer the same file and flags");
+  if (join.peers() != own.peers())
+    return refusal(wire::Refusal::RUN, "it expects " + std::to_string(join.peers()) + " peers, " + other + " expects " +
+                                           std::to_string(own.peers()));
+  if (join.elastic() != own.elastic())
+    return refusal(wire::Refusal::RUN, "its run is " + std::string(join.elastic() ? "" : "not ") + "elastic, that of " + other +
+                                           " is" + (own.elastic() ? "" : " not") + ": give every peer the same file and flags");
+  if (join.control_port() == 0 || join.control_port() > 65535)
+    return refusal(wire::Refusal::MALFORMED, "it listens on no port");
+  if (join.transport_address().size() > kTransportAddressLimit)
+    return refusal(wire::Refusal::MALFORMED, "its transport address is too long");
+  return std::nullopt;
+}
+
 Gathering::Gathering(wire::Join own) : own_(std::move(own)) { entries_.push_back({own_, {}}); }
 
 std::optional<wire::Refusal> Gathering::add(const wire::Join& join, const Arrival& arrival) {
@@ -64,26 +92,7 @@ std::optional<wire::Refusal> Gathering::add(const wire::Join& join, const Arriva
     if (refused_.size() < kRemembered) refused_.push_back(describe(join) + ": " + why);
     return refusal(code, why);
   };
-  if (join.protocol() != kProtocol)
-    return refuse(wire::Refusal::VERSION, "it speaks version " + std::to_string(join.protocol()) +
-                                              " of the control protocol, the collector speaks " + std::to_string(kProtocol) +
-                                              ": install the same Gossamer on every host");
-  if (join.software_version() != own_.software_version())
-    return refuse(wire::Refusal::VERSION, "it is Gossamer " + quoted(join.software_version()) + ", the collector is " +
-                                              quoted(own_.software_version()) + ": install the same one on every host");
-  if (join.has_rank() && join.rank() >= own_.peers())
-    return refuse(wire::Refusal::RANK, "rank " + std::to_string(join.rank()) + " does not exist in a run of " +
-                                           std::to_string(own_.peers()) + " peers");
-  if (join.run_hash() != own_.run_hash())
-    return refuse(wire::Refusal::RUN, "its run file differs from the collector's (hash " + hex(join.run_hash()) +
-                                          ", not " + hex(own_.run_hash()) + "): give every peer the same file and flags");
-  if (join.peers() != own_.peers())
-    return refuse(wire::Refusal::RUN, "it expects " + std::to_string(join.peers()) + " peers, the collector expects " +
-                                          std::to_string(own_.peers()));
-  if (join.control_port() == 0 || join.control_port() > 65535)
-    return refuse(wire::Refusal::MALFORMED, "it listens on no port");
-  if (join.transport_address().size() > kTransportAddressLimit)
-    return refuse(wire::Refusal::MALFORMED, "its transport address is too long");
+  if (const auto wrong = misfit(own_, join, "the collector")) return refuse(wrong->code(), wrong->reason());
   for (const Entry& entry : entries_) {
     if (entry.join.instance() == join.instance()) return refuse(wire::Refusal::DUPLICATE, "it has joined already");
     if (join.has_rank() && entry.join.has_rank() && entry.join.rank() == join.rank())
@@ -172,9 +181,10 @@ Result<wire::Roster> Gathering::roster(std::uint64_t run) const {
     member.set_address(address);
     member.set_control_port(entry.join.control_port());
     member.set_pid(entry.join.pid());
-    member.set_incarnation(entry.join.incarnation());
+    member.set_incarnation(1);
     member.set_transport_address(entry.join.transport_address());
     member.set_instance(entry.join.instance());
+    member.set_loopback_only(entry.join.loopback_only());
     if (own) roster.set_collector(rank);
   }
   return roster;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ids.h"
@@ -15,12 +16,15 @@
 
 namespace gossamer::control {
 
-inline constexpr std::uint32_t kProtocol = 1;
+inline constexpr std::uint32_t kProtocol = 2;
 // A transport's address is opaque, but it has to fit a frame.
 inline constexpr std::size_t kTransportAddressLimit = std::size_t{96} << 10;
 
 // "2", "2 and 5", "2-7, 9 and 40 more"; in ascending order.
 std::string list_ranks(const std::vector<PeerId>& ranks);
+
+// Why this joiner does not fit the run that `own` joins; empty where it does.  `whom` it was compared with is for the words.
+std::optional<wire::Refusal> misfit(const wire::Join& own, const wire::Join& join, std::string_view whom);
 
 class Gathering {
  public:

@@ -75,7 +75,7 @@ class Link : public std::enable_shared_from_this<Link> {
   const boost::asio::ip::tcp::endpoint& local() const { return local_; }
 
   // Who this is, as the owner knows; the link does not look at it.
-  enum class Role : std::uint8_t { stranger, joiner, collector, inbound, outbound };
+  enum class Role : std::uint8_t { stranger, joiner, collector, inbound, outbound, former };
   Role role = Role::stranger;
   std::uint32_t peer = 0;
   std::chrono::steady_clock::time_point since;

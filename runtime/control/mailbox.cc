@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -22,7 +23,7 @@ Result<> Mailbox::open() {
 }
 
 void Mailbox::signal() {
-  const bool wanted = !messages_.empty() || !deaths_.empty() || broken_.has_value();
+  const bool wanted = letters_.size() > early_ || !deaths_.empty() || !returned_.empty() || broken_.has_value();
   if (wanted == signalled_) return;
   std::uint64_t value = 1;
   const ssize_t moved = wanted ? ::write(wake_fd_, &value, sizeof value) : ::read(wake_fd_, &value, sizeof value);
@@ -30,11 +31,20 @@ void Mailbox::signal() {
   signalled_ = wanted;
 }
 
-void Mailbox::add(Message message) {
+void Mailbox::begin(std::vector<Incarnation> lives, std::vector<PeerId> departed) {
+  const std::lock_guard lock(mutex_);
+  lives_ = std::move(lives);
+  departed_ = std::move(departed);
+}
+
+void Mailbox::add(Message message, Incarnation life) {
   {
     const std::lock_guard lock(mutex_);
+    const Incarnation told = lives_[message.from];
+    if (life < told) return;
+    if (life > told) ++early_;
     bytes_ += cost_of(message.bytes.size());
-    messages_.push_back(std::move(message));
+    letters_.push_back({std::move(message), life});
     signal();
   }
   changed_.notify_all();
@@ -44,6 +54,16 @@ void Mailbox::add(Death death) {
   {
     const std::lock_guard lock(mutex_);
     deaths_.push_back(std::move(death));
+    signal();
+  }
+  changed_.notify_all();
+}
+
+void Mailbox::add(Roster::Entry returned) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(departed_, returned.rank);
+    returned_.push_back(std::move(returned));
     signal();
   }
   changed_.notify_all();
@@ -72,17 +92,23 @@ bool Mailbox::hold_back() {
 
 std::vector<Message> Mailbox::take(std::optional<std::string_view> topic) {
   std::vector<Message> taken;
-  std::deque<Message> kept;
-  for (Message& message : messages_) {
-    if (topic && message.topic != *topic) {
-      kept.push_back(std::move(message));
+  std::deque<Letter> kept;
+  for (Letter& letter : letters_) {
+    if ((topic && letter.message.topic != *topic) || letter.life > lives_[letter.message.from]) {
+      kept.push_back(std::move(letter));
       continue;
     }
-    bytes_ -= cost_of(message.bytes.size());
-    taken.push_back(std::move(message));
+    bytes_ -= cost_of(letter.message.bytes.size());
+    taken.push_back(std::move(letter.message));
   }
-  messages_ = std::move(kept);
+  letters_ = std::move(kept);
   return taken;
+}
+
+bool Mailbox::drain() {
+  const bool drained = held_back_ && bytes_ < limit_;
+  if (drained) held_back_ = false;
+  return drained;
 }
 
 std::vector<Message> Mailbox::receive(std::optional<std::string_view> topic, Duration deadline, bool& drained) {
@@ -90,14 +116,13 @@ std::vector<Message> Mailbox::receive(std::optional<std::string_view> topic, Dur
   std::vector<Message> taken = take(topic);
   if (taken.empty() && deadline > Duration::zero()) {
     const auto until = std::chrono::steady_clock::now() + deadline;
-    while (taken.empty() && deaths_.empty() && !broken_) {
+    while (taken.empty() && deaths_.empty() && returned_.empty() && !broken_) {
       const bool late = changed_.wait_until(lock, until) == std::cv_status::timeout;
       taken = take(topic);
       if (late) break;
     }
   }
-  drained = held_back_ && bytes_ < limit_;
-  if (drained) held_back_ = false;
+  drained = drain();
   signal();
   return taken;
 }
@@ -105,7 +130,39 @@ std::vector<Message> Mailbox::receive(std::optional<std::string_view> topic, Dur
 std::vector<Death> Mailbox::deaths() {
   const std::lock_guard lock(mutex_);
   std::vector<Death> taken;
-  taken.swap(deaths_);
+  std::vector<Death> kept;
+  for (Death& death : deaths_)
+    (death.incarnation > lives_[death.rank] ? kept : taken).push_back(std::move(death));
+  deaths_ = std::move(kept);
+  signal();
+  return taken;
+}
+
+std::vector<Roster::Entry> Mailbox::returned(const std::function<void(const Roster::Entry&)>& told, bool& drained) {
+  const std::lock_guard lock(mutex_);
+  std::vector<Roster::Entry> taken;
+  std::vector<Roster::Entry> kept;
+  for (Roster::Entry& entry : returned_) {
+    const auto before = [&](const Death& death) { return death.rank == entry.rank && death.incarnation < entry.incarnation; };
+    const bool waits = std::any_of(deaths_.begin(), deaths_.end(), before);
+    (waits ? kept : taken).push_back(std::move(entry));
+  }
+  returned_ = std::move(kept);
+  for (const Roster::Entry& entry : taken) {
+    lives_[entry.rank] = entry.incarnation;
+    told(entry);
+  }
+  if (!taken.empty()) {
+    early_ = 0;
+    std::erase_if(letters_, [&](const Letter& letter) {
+      const Incarnation life = lives_[letter.message.from];
+      if (letter.life > life) ++early_;
+      if (letter.life >= life) return false;
+      bytes_ -= cost_of(letter.message.bytes.size());
+      return true;
+    });
+  }
+  drained = drain();
   signal();
   return taken;
 }

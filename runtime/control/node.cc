@@ -22,6 +22,10 @@ std::uint64_t draw_instance() {
   return (std::uint64_t{device()} << 32) | device() | 1;
 }
 
+bool of_another(wire::Refusal::Code code) {
+  return code == wire::Refusal::MOVED || code == wire::Refusal::RUN || code == wire::Refusal::STARTED;
+}
+
 bool holds(const std::vector<IpAddress>& addresses, const IpAddress& wanted) {
   return std::any_of(addresses.begin(), addresses.end(), [&](const IpAddress& a) { return plain(a) == plain(wanted); });
 }
@@ -35,6 +39,7 @@ std::string_view word(wire::Departure::Kind kind) {
     case wire::Departure::SILENCE: return "it fell silent";
     case wire::Departure::ENDED: return "nobody listens on its port any more";
     case wire::Departure::BROKE_PROTOCOL: return "it broke the protocol";
+    case wire::Departure::TWICE: return "two processes came as this one peer";
     default: return "no reason was given";
   }
 }
@@ -180,6 +185,7 @@ void Node::run_tick() {
   }
   if (state_ == State::collecting) tell_waiting();
   if (!member()) return;
+  for (const Returner& returner : returners_) tell_returner(returner);
   wire::Frame ping;
   ping.mutable_ping()->set_count(++pings_);
   for (Peer& peer : peers_)
@@ -205,6 +211,7 @@ void Node::frame(Link& link, wire::Frame& frame, std::string& payload) {
     case Link::Role::outbound:
       peers_[link.peer].heard = std::chrono::steady_clock::now();
       return frame_from_acceptor(link, frame);
+    case Link::Role::former: return;
   }
 }
 
@@ -215,8 +222,8 @@ void Node::frame_from_stranger(Link& link, wire::Frame& frame) {
     return on_join(link, frame.join());
   }
   if (frame.has_hello()) {
-    // The opener's roster may have been faster than ours.
-    if (state_ == State::seeking) return park(link, frame);
+    // The opener's roster, or its news of our return, may have been faster than our roster.
+    if (state_ == State::seeking && frame.hello().to_instance() == instance_) return park(link, frame);
     return on_hello(link, frame.hello());
   }
   malformed(link, "its first message is neither Join nor Hello");
@@ -236,13 +243,15 @@ void Node::frame_from_opener(Link& link, wire::Frame& frame, std::string& payloa
 
 void Node::frame_from_acceptor(Link& link, wire::Frame& frame) {
   switch (frame.message_case()) {
-    case wire::Frame::kWelcome: return on_welcome(link);
+    case wire::Frame::kWelcome: return on_welcome(link, frame.welcome());
     case wire::Frame::kPong: return;
     case wire::Frame::kAck: return on_ack(link, frame.ack());
     case wire::Frame::kRefusal: {
       // Our farewell has arrived there by another way.
       if (farewell_said_ && frame.refusal().code() == wire::Refusal::STARTED) return link.finish(kRefusalPatience);
       if (frame.refusal().code() == wire::Refusal::EXPELLED) return expel(frame.refusal().reason());
+      // Somebody else listens where it did.
+      if (of_another(frame.refusal().code())) return notice(link.peer, wire::Departure::ENDED);
       log_.warn("control: {} refused this peer: {}", remote_name(link), frame.refusal().reason());
       return notice(link.peer, wire::Departure::BROKE_PROTOCOL);
     }
@@ -253,7 +262,7 @@ void Node::frame_from_acceptor(Link& link, wire::Frame& frame) {
 // What tell() says, over whichever connection is there.
 void Node::frame_from_either(Link& link, wire::Frame& frame) {
   switch (frame.message_case()) {
-    case wire::Frame::kDepartures: return on_departures(frame.departures());
+    case wire::Frame::kChanges: return on_changes(frame.changes());
     case wire::Frame::kArrive: return on_arrive(link.peer, frame.arrive());
     case wire::Frame::kOpen: return barrier_open(frame.open().barrier());
     case wire::Frame::kClosed: {
@@ -267,6 +276,10 @@ void Node::frame_from_either(Link& link, wire::Frame& frame) {
 
 void Node::refuse(Link& link, wire::Refusal::Code code, const std::string& why) {
   log_.warn("control: refused {}: {}", remote_name(link), why);
+  say_no(link, code, why);
+}
+
+void Node::say_no(Link& link, wire::Refusal::Code code, const std::string& why) {
   wire::Frame frame;
   frame.mutable_refusal()->set_code(code);
   frame.mutable_refusal()->set_reason(why);
@@ -275,6 +288,7 @@ void Node::refuse(Link& link, wire::Refusal::Code code, const std::string& why) 
 }
 
 void Node::malformed(Link& link, const std::string& why) {
+  if (link.role == Link::Role::former) return;
   if (link.role == Link::Role::collector) {
     const std::string where = remote_name(link);
     link.finish(kRefusalPatience);
@@ -307,8 +321,10 @@ void Node::closed(Link& link, Link::Ending how) {
   links_.erase(keep);
   std::erase_if(parked_, [&](const Parked& p) { return p.link == keep; });
   switch (link.role) {
-    case Link::Role::stranger: return;
+    case Link::Role::stranger:
+    case Link::Role::former: return;
     case Link::Role::joiner:
+      std::erase_if(returners_, [&](const Returner& r) { return r.link == keep; });
       for (auto i = joiners_.begin(); i != joiners_.end(); ++i) {
         if (i->second != keep) continue;
         if (gathering_) gathering_->remove(i->first);
@@ -362,6 +378,7 @@ void Node::stop() {
     if (peer.retry) peer.retry->cancel();
   for (const LinkPtr& link : links_) link->abandon();
   links_.clear();
+  returners_.clear();
   fail_barriers({Errc::peer_gone, "this peer closed its control plane"});
   if (joined_) join_failed({Errc::interrupted, "this peer closed its control plane while it was joining"});
 }

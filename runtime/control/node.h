@@ -4,7 +4,10 @@
 // Connections: a peer that wants to say something to another one opens a connection to it (its `out`); the other
 // answers on the same one (its `in`).  So between two peers there are at most two, and neither has to be
 // negotiated.  The next kWatched living peers in rank order are always connected: they are asked for signs of life.  Who
-// is dead or has left is passed along the ring of these connections, and told to each new one.
+// is dead, has left or returned is passed along the ring of these connections, and told to each new one.
+//
+// Lives: of each rank the latest known life counts, and for that its end; so it does not matter in which order, or how
+// often, the news of them comes.  A connection belongs to one life of either side.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -28,6 +31,7 @@
 #include "runtime/control/ledger.h"
 #include "runtime/control/link.h"
 #include "runtime/control/mailbox.h"
+#include "runtime/control/news.h"
 
 namespace gossamer::control {
 
@@ -36,6 +40,8 @@ inline constexpr std::size_t kWatched = 3;
 inline constexpr std::uint64_t kWindow = std::uint64_t{4} << 20;
 inline constexpr std::uint64_t kMessageLimit = std::uint64_t{4} << 30;
 inline constexpr std::size_t kTopicLimit = 255;
+// How long the last words on a connection may take.
+inline constexpr Duration kFarewellPatience = std::chrono::seconds(2);
 
 class Node final : public Link::Owner {
  public:
@@ -51,7 +57,7 @@ class Node final : public Link::Owner {
   void begin();  // accepts, and starts the heartbeat
   void join(std::string transport_address, Joined done);
   void barrier(const std::string& name, Duration deadline, Done done);
-  void send(PeerId to, std::string topic, std::shared_ptr<const std::string> bytes);
+  void send(PeerId to, Incarnation life, std::string topic, std::shared_ptr<const std::string> bytes);
   void drained();
   void leave(Duration deadline, Done done);
   void stop();  // ends all connections at once
@@ -74,8 +80,10 @@ class Node final : public Link::Owner {
     std::uint64_t end = 0;   // of the message, in `sent`
     std::size_t cost = 0;    // in the ledger
   };
-  struct Peer {
+  struct Peer {  // its latest known life
     Roster::Entry entry;
+    std::uint64_t instance = 0;
+    bool loopback_only = false;
     Life life = Life::alive;
     Instant heard;
     bool watched = false;
@@ -86,7 +94,7 @@ class Node final : public Link::Owner {
     bool ready = false;   // `out` was welcomed
     std::optional<Instant> refused;  // since when nobody listens there
     std::unique_ptr<Timer> retry;
-    std::size_t told = 0;  // so many of departures_ were sent there
+    std::uint64_t told = 0;  // what news_ has up to here was sent there
     std::deque<wire::Frame> early;  // to be said as soon as `out` is ready
 
     std::deque<OutMessage> outbox;
@@ -99,6 +107,10 @@ class Node final : public Link::Owner {
     bool assembling = false;
     std::uint64_t taken = 0;  // of what it sent to us
     bool owes_ack = false;
+  };
+  struct Returner {
+    LinkPtr link;
+    wire::Join join;
   };
   struct Parked {
     LinkPtr link;
@@ -127,12 +139,13 @@ class Node final : public Link::Owner {
   void frame_from_acceptor(Link& link, wire::Frame& frame);
   void frame_from_either(Link& link, wire::Frame& frame);
   void refuse(Link& link, wire::Refusal::Code code, const std::string& why);
+  void say_no(Link& link, wire::Refusal::Code code, const std::string& why);
   void park(Link& link, const wire::Frame& frame);
   void unpark();
   LinkPtr adopt(Tcp::socket socket, std::size_t body_limit, Link::Role role);
   std::string remote_name(const Link& link) const;
 
-  // node_join.cc: until the roster is there
+  // node_join.cc and node_seek.cc: until the roster is there
   wire::Join own_join() const;
   void collect();
   void on_join(Link& link, const wire::Join& join);
@@ -141,6 +154,7 @@ class Node final : public Link::Owner {
   void tell_waiting();
   void seek();
   void seek_at(HostPort target);
+  void expect_answer(Duration patience);
   void seek_connected(const HostPort& target, Tcp::socket socket);
   void seek_again(const std::string& why);
   void frame_from_collector(Link& link, wire::Frame& frame);
@@ -149,29 +163,50 @@ class Node final : public Link::Owner {
   void join_failed(Error error);
   Result<> become_member(const wire::Roster& roster, LinkPtr collector);
 
+  // node_return.cc: peers that come to a run under way
+  std::optional<PeerId> admitter() const;
+  void on_return(Link& link, const wire::Join& join);
+  void admit_waiting();
+  bool admit(const Returner& returner);
+  void let_in(PeerId rank, const LinkPtr& link);
+  Result<std::string> address_of(const wire::Join& join, const Link& link) const;
+  std::string address_for(const Link& asker, const Peer& peer) const;
+  std::vector<std::string> living_for(const Link& asker) const;
+  std::string obstacle(const wire::Join& join) const;
+  void send_on(Link& link);
+  void tell_returner(const Returner& returner);
+  void on_changes(const wire::Changes& changes);
+  void on_departure(const wire::Departure& departure);
+  void on_arrival(const wire::Arrival& arrival);
+  void arrive(const wire::Arrival& arrival, const LinkPtr& link);
+  void detach(LinkPtr& link);
+
   // node_links.cc: connections between peers, life and death
   void open(PeerId rank);
   void connect(PeerId rank);
   void open_again(PeerId rank, const std::string& why, bool refused);
   void on_hello(Link& link, const wire::Hello& hello);
-  void on_welcome(Link& link);
+  void on_welcome(Link& link, const wire::Welcome& welcome);
   void out_ready(PeerId rank);
   void tell(PeerId rank, const wire::Frame& frame);
   std::vector<PeerId> next_living(int direction) const;
   std::set<PeerId> neighbours() const;
   void watch();
   void check_silence();
-  void on_departures(const wire::Departures& departures);
   void notice(PeerId rank, wire::Departure::Kind kind);
   void depart(const wire::Departure& departure);
-  void send_departures(Link& link, std::size_t from);
-  void tell_departures(PeerId rank);
+  void send_news(Link& link, std::uint64_t told);
+  void tell_news(PeerId rank);
+  void spread_news();
   Link* usable(const Peer& peer) const;
   void expel(const std::string& why);
+  bool member() const { return state_ == State::member || state_ == State::leaving; }
+  Incarnation life() const { return peers_[self_].entry.incarnation; }
+
+  // node_leave.cc
   void check_leave();
   void say_farewell();
   void left(Result<> result);
-  bool member() const { return state_ == State::member || state_ == State::leaving; }
 
   // node_messages.cc
   void pump(PeerId rank);
@@ -185,7 +220,7 @@ class Node final : public Link::Owner {
   void on_arrive(PeerId from, const wire::Arrive& arrive);
   void open_if_all_arrived(const std::string& key);
   void barrier_open(const std::string& key);
-  void barriers_departed(PeerId rank, PeerId coordinator_before);
+  void barriers_changed(PeerId rank, PeerId coordinator_before);
   void tell_barriers();
   std::string missing_at(const Barrier& barrier) const;
   void fail_barriers(const Error& error);
@@ -226,7 +261,10 @@ class Node final : public Link::Owner {
   std::set<std::uint64_t> asked_;   // instances that redirected us in this attempt
   HostPort asking_;
   LinkPtr seeking_;
+  std::vector<HostPort> living_;  // of a run under way: peers to ask where the rendezvous does not answer
+  std::size_t turn_ = 0;          // which of them is asked
   bool accepted_ = false;
+  bool under_way_ = false;        // it was a run under way that accepted this peer
   std::string missing_;
   std::string last_failure_;
   bool rendezvous_taken_ = false;  // rank 0 found its own rendezvous in use
@@ -235,11 +273,15 @@ class Node final : public Link::Owner {
   std::uint64_t run_ = 0;
   PeerId self_ = 0;
   std::vector<Peer> peers_;
-  std::vector<wire::Departure> departures_;
+  News news_;
+  std::optional<wire::Arrival> arrival_;  // this peer's own, where it came to a run under way
   std::uint64_t pings_ = 0;
 
+  std::vector<Returner> returners_;  // wait here to be let in, in the order in which they came
+
   std::map<std::string, Barrier> barriers_;
-  std::map<std::string, std::uint64_t> barrier_uses_;
+  std::map<std::string, std::uint64_t> barrier_uses_;    // by this peer
+  std::map<std::string, std::uint64_t> barrier_opened_;  // so many uses of the name
   std::deque<std::string> passed_;
 
   // Leaving
@@ -247,10 +289,13 @@ class Node final : public Link::Owner {
   Timer leave_timer_;
   Instant leave_until_;
   bool farewell_said_ = false;
-  std::size_t farewell_ = 0;  // its place in departures_
+  std::uint64_t farewell_ = 0;  // news_ before it
   std::set<PeerId> told_farewell_;
 };
 
 std::string_view word(wire::Departure::Kind kind);
+Roster::Entry entry_of(const wire::Member& member);
+// Can there be such a member in a run of so many peers?
+bool plausible(const wire::Member& member, std::size_t peers);
 
 }  // namespace gossamer::control

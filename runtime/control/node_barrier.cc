@@ -1,7 +1,11 @@
 // Barriers.  The lowest living rank coordinates: everybody tells it of its arrival, and it opens the barrier when
-// all living peers are there.  When the coordinator is gone everybody tells the next one again, also of the
-// barriers that are passed already: so nobody waits for an opening that went out halfway.
+// all living peers are there.  When the coordinator is gone, or a lower rank returned, everybody tells the next one again,
+// also of the barriers that are passed already: so nobody waits for an opening that went out halfway.
+//
+// Uses of a name are numbered.  A peer that comes to a run under way gets from the coordinator how often each name was
+// opened, and goes on from there: a use that was not open yet when it came waits for it.
 #include <algorithm>
+#include <charconv>
 
 #include "runtime/control/node.h"
 
@@ -97,6 +101,12 @@ void Node::barrier_open(const std::string& key) {
   if (std::find(passed_.begin(), passed_.end(), key) != passed_.end()) return;
   passed_.push_back(key);
   if (passed_.size() > kPassedRemembered) passed_.pop_front();
+  if (const std::size_t mark = key.rfind('#'); mark != std::string::npos) {
+    std::uint64_t use = 0;
+    std::from_chars(key.data() + mark + 1, key.data() + key.size(), use);
+    std::uint64_t& opened = barrier_opened_[key.substr(0, mark)];
+    opened = std::max(opened, use);
+  }
   const auto found = barriers_.find(key);
   if (found == barriers_.end()) return;
   const Barrier barrier = std::move(found->second);
@@ -108,9 +118,13 @@ void Node::barrier_open(const std::string& key) {
   if (barrier.done) barrier.done({});
 }
 
-void Node::barriers_departed(PeerId, PeerId coordinator_before) {
+// A life of `rank` ended or began: where an earlier one had arrived counts no more.
+void Node::barriers_changed(PeerId rank, PeerId coordinator_before) {
   std::vector<std::string> keys;
-  for (const auto& [key, barrier] : barriers_) keys.push_back(key);
+  for (auto& [key, barrier] : barriers_) {
+    barrier.arrived.erase(rank);
+    keys.push_back(key);
+  }
   if (coordinator() != coordinator_before) {
     for (const std::string& key : std::deque<std::string>(passed_)) arrive(key);
     for (const std::string& key : keys) {

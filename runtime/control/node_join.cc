@@ -1,49 +1,17 @@
-// Until the roster is there: the collector gathers, everybody else looks for the collector.
-//
-// A joiner calls the rendezvous.  A peer that is not the collector answers with its own rendezvous, and so on, until the
-// collector is found.  When peers name each other in a circle the joiner comes back to itself; then the peer of the
-// circle with the smallest instance number collects, and each member of the circle comes to the same result.
+// Until the roster is there: the collector gathers, and what everybody makes of the roster.  How the others find the
+// collector is in node_seek.cc.
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/connect.hpp>
+#include <boost/asio/post.hpp>
 #include <random>
 
 #include "base/check.h"
 #include "runtime/control/node.h"
 
 namespace gossamer::control {
-namespace {
 
-namespace asio = boost::asio;
 using boost::system::error_code;
-
-constexpr Duration kFarewellPatience = std::chrono::seconds(2);
-constexpr auto kAttemptPatience = std::chrono::seconds(3);
-constexpr auto kFirstBackoff = std::chrono::milliseconds(20);
-constexpr auto kLastBackoff = std::chrono::milliseconds(500);
-
-Errc code_of(wire::Refusal::Code code) {
-  switch (code) {
-    case wire::Refusal::VERSION:
-    case wire::Refusal::RUN: return Errc::version;
-    case wire::Refusal::RANK:
-    case wire::Refusal::DUPLICATE: return Errc::invalid_argument;
-    case wire::Refusal::STARTED:
-    case wire::Refusal::UNREACHABLE: return Errc::unsupported;
-    case wire::Refusal::INCOMPLETE: return Errc::timed_out;
-    case wire::Refusal::EXPELLED: return Errc::peer_gone;
-    default: return Errc::corrupt;
-  }
-}
-
-std::string seconds_text(Duration d) {
-  std::string text = std::to_string(seconds(d));
-  text.resize(std::min(text.size(), text.find('.') + 2));
-  return text + " s";
-}
-
-}  // namespace
 
 wire::Join Node::own_join() const {
   wire::Join join;
@@ -52,7 +20,6 @@ wire::Join Node::own_join() const {
   join.set_run_hash(options_.run_hash);
   join.set_peers(static_cast<std::uint32_t>(options_.peers));
   if (options_.rank) join.set_rank(*options_.rank);
-  join.set_incarnation(options_.incarnation);
   join.set_pid(::getpid());
   join.set_host(machine_);
   join.set_address(listening_.advertise);
@@ -60,6 +27,7 @@ wire::Join Node::own_join() const {
   join.set_loopback_only(listening_.loopback_only);
   join.set_transport_address(transport_address_);
   join.set_instance(instance_);
+  join.set_elastic(options_.elastic);
   return join;
 }
 
@@ -78,8 +46,6 @@ void Node::join(std::string transport_address, Joined done) {
   state_ = State::seeking;
   seek();
 }
-
-// ---- The collector
 
 void Node::collect() {
   state_ = State::collecting;
@@ -128,7 +94,9 @@ void Node::on_join(Link& link, const wire::Join& join) {
     link.send(frame);
     return link.finish(kFarewellPatience);
   }
-  refuse(link, wire::Refusal::STARTED, member() ? "the run has started already, with " + std::to_string(options_.peers) + " peers"
+  if (options_.elastic) return on_return(link, join);
+  refuse(link, wire::Refusal::STARTED, member() ? "the run has started already, with " + std::to_string(options_.peers) +
+                                                      " peers, and is not elastic: nobody can join it now"
                                                 : "this peer's run is over");
 }
 
@@ -172,182 +140,22 @@ void Node::gather_failed(wire::Refusal::Code code, const Error& error) {
   join_failed(error);
 }
 
-// ---- Everybody else
-
-void Node::seek() {
-  asked_.clear();
-  accepted_ = false;
-  seek_at(rendezvous_);
-}
-
-void Node::seek_at(HostPort target) {
-  const std::uint64_t attempt = ++attempt_;
-  asking_ = target;
-  attempt_timer_.expires_after(kAttemptPatience);
-  attempt_timer_.async_wait([this, attempt](error_code error) {
-    if (error || attempt != attempt_ || state_ != State::seeking) return;
-    if (seeking_) {
-      links_.erase(seeking_);
-      seeking_->abandon();
-      seeking_.reset();
-    }
-    resolver_.cancel();
-    seek_again("no answer from " + format_host_port(asking_.host, asking_.port) + " within " +
-               std::to_string(kAttemptPatience.count()) + " s");
-  });
-  const auto connect = [this, attempt, target](const std::vector<Tcp::endpoint>& endpoints) {
-    auto socket = std::make_shared<Tcp::socket>(io_);
-    asio::async_connect(*socket, endpoints, [this, attempt, target, socket](error_code error, const Tcp::endpoint&) {
-      if (attempt != attempt_ || state_ != State::seeking) return;
-      if (error)
-        return seek_again("cannot connect to " + format_host_port(target.host, target.port) + ": " + error.message());
-      seek_connected(target, std::move(*socket));
-    });
-  };
-  error_code not_literal;
-  const IpAddress literal = asio::ip::make_address(target.host, not_literal);
-  if (!not_literal) return connect({Tcp::endpoint(literal, target.port)});
-  resolver_.async_resolve(target.host, std::to_string(target.port),
-                          [this, attempt, target, connect](error_code error, const Tcp::resolver::results_type& found) {
-                            if (attempt != attempt_ || state_ != State::seeking) return;
-                            if (error) return seek_again("the name '" + target.host + "' does not resolve: " + error.message());
-                            std::vector<Tcp::endpoint> endpoints;
-                            for (const auto& entry : found) endpoints.push_back(entry.endpoint());
-                            connect(endpoints);
-                          });
-}
-
-void Node::seek_connected(const HostPort&, Tcp::socket socket) {
-  seeking_ = adopt(std::move(socket), kRosterBodyLimit, Link::Role::collector);
-  wire::Frame frame;
-  *frame.mutable_join() = own_join();
-  seeking_->send(frame);
-  seeking_->start();
-}
-
-void Node::seek_again(const std::string& why) {
-  if (state_ != State::seeking) return;
-  ++attempt_;  // whatever was under way is over
-  attempt_timer_.cancel();
-  if (why != last_failure_) {
-    // On one machine the others come a moment later; from afar it may be a wrong address.
-    if (rendezvous_on_loopback_)
-      log_.debug("control: {}; trying again until the join deadline", why);
-    else
-      log_.info("control: {}; trying again until the join deadline", why);
-  }
-  last_failure_ = why;
-  const auto backoff = std::min<std::chrono::milliseconds>(kLastBackoff, kFirstBackoff * (1 << std::min<std::size_t>(failures_, 5)));
-  ++failures_;
-  backoff_timer_.expires_after(backoff);
-  backoff_timer_.async_wait([this](error_code error) {
-    if (!error && state_ == State::seeking) seek();
-  });
-}
-
-void Node::frame_from_collector(Link& link, wire::Frame& frame) {
-  if (seeking_.get() != &link) return;
-  switch (frame.message_case()) {
-    case wire::Frame::kRedirect: {
-      link.finish(kFarewellPatience);
-      seeking_.reset();
-      return on_redirect(frame.redirect());
-    }
-    case wire::Frame::kRefusal: {
-      const std::string where = remote_name(link);
-      link.finish(kFarewellPatience);
-      seeking_.reset();
-      const wire::Refusal& refusal = frame.refusal();
-      const bool incomplete = refusal.code() == wire::Refusal::INCOMPLETE || refusal.code() == wire::Refusal::UNREACHABLE;
-      return join_failed({code_of(refusal.code()),
-                          incomplete ? refusal.reason() : "the peer at " + where + " refused this one: " + refusal.reason()});
-    }
-    case wire::Frame::kWaiting:
-      if (!accepted_) {
-        log_.debug("control: joined at {}; missing: {}", remote_name(link), frame.waiting().missing());
-        attempt_timer_.cancel();
-      }
-      accepted_ = true;
-      failures_ = 0;
-      missing_ = frame.waiting().missing();
-      return;
-    case wire::Frame::kRoster: {
-      attempt_timer_.cancel();
-      const LinkPtr keep = seeking_;
-      if (auto entered = become_member(frame.roster(), keep); !entered) {
-        seeking_.reset();
-        keep->finish(kFarewellPatience);
-        join_failed(entered.error());
-      }
-      return;
-    }
-    default: return malformed(link, "a message that does not answer a Join");
-  }
-}
-
-void Node::on_redirect(const wire::Redirect& redirect) {
-  ++attempt_;
-  attempt_timer_.cancel();
-  if (redirect.instance() == instance_) {
-    // A circle, of ourselves alone or with those that sent us round.
-    if (asked_.empty() || instance_ < *asked_.begin()) return collect();
-    return seek_again("the peers name each other as rendezvous; another one of them will collect");
-  }
-  if (!asked_.insert(redirect.instance()).second)
-    return seek_again("the peers at " + options_.rendezvous + " name each other as rendezvous");
-  auto target = parse_host_port(redirect.address());
-  if (!target) return seek_again("was sent on to nowhere: " + target.error().message);
-  log_.debug("control: {} sends us on to {}", format_host_port(asking_.host, asking_.port), redirect.address());
-  seek_at(std::move(*target));
-}
-
-void Node::join_deadline() {
-  const std::string within = " within " + seconds_text(options_.join_deadline);
-  if (state_ == State::collecting)
-    return gather_failed(wire::Refusal::INCOMPLETE, {Errc::timed_out, "not all peers came" + within + ": " + gathering_->report()});
-  if (state_ != State::seeking) return;
-  if (seeking_) {
-    seeking_->finish(kFarewellPatience);
-    seeking_.reset();
-  }
-  if (accepted_)
-    return join_failed({Errc::timed_out, "not all peers came" + within + "; missing: " + missing_});
-  if (rendezvous_taken_)
-    return join_failed({Errc::address_in_use, "port " + std::to_string(rendezvous_.port) + " is in use on this machine, and what uses it (" +
-                                                  options_.rendezvous + ") did not answer as a peer of this run" + within +
-                                                  ": end it, or choose another rendezvous"});
-  const std::string why = last_failure_.empty() ? "nobody answered" : last_failure_;
-  join_failed({Errc::timed_out, "found no run at " + options_.rendezvous + within + " (" + why +
-                                    "): is the first peer running, and is this its address?"});
-}
-
-void Node::join_failed(Error error) {
-  if (!joined_) return;
-  if (state_ != State::closed) state_ = State::over;
-  ++attempt_;
-  join_timer_.cancel();
-  attempt_timer_.cancel();
-  backoff_timer_.cancel();
-  unpark();  // they are refused, in words
-  const Joined done = std::exchange(joined_, nullptr);
-  log_.error("control: cannot join: {}", error.message);
-  done(Failure(std::move(error)));
-}
-
-// ---- Both
+// ---- The roster
 
 Result<> Node::become_member(const wire::Roster& roster, LinkPtr collector) {
   const auto wrong = [](std::string_view why) { return fail(Errc::corrupt, "the collector's roster is wrong: " + std::string(why)); };
   if (static_cast<std::size_t>(roster.members_size()) != options_.peers) return wrong("another number of peers");
   if (roster.collector() >= options_.peers) return wrong("no such collector");
+  if (roster.started() && !options_.elastic) return wrong("it is of a run under way");
   std::vector<Peer> peers(options_.peers);
   bool found = false;
   const Instant now = std::chrono::steady_clock::now();
   for (PeerId rank = 0; rank < options_.peers; ++rank) {
     const wire::Member& member = roster.members(static_cast<int>(rank));
-    if (member.rank() != rank || member.control_port() == 0 || member.control_port() > 65535) return wrong("a member that cannot be");
-    peers[rank].entry = {rank, member.host(), member.address(), static_cast<std::uint16_t>(member.control_port()),
-                         member.pid(), member.incarnation(), member.transport_address()};
+    if (member.rank() != rank || !plausible(member, options_.peers)) return wrong("a member that cannot be");
+    peers[rank].entry = entry_of(member);
+    peers[rank].instance = member.instance();
+    peers[rank].loopback_only = member.loopback_only();
     peers[rank].heard = now;
     if (member.instance() != instance_) continue;
     if (found || (options_.rank && *options_.rank != rank)) return wrong("it gives this peer another rank");
@@ -356,6 +164,11 @@ Result<> Node::become_member(const wire::Roster& roster, LinkPtr collector) {
   }
   if (!found) return wrong("this peer is not in it");
   if (collector && roster.collector() == self_) return wrong("it calls this peer the collector");
+  for (const wire::Change& change : roster.changes()) {
+    const PeerId rank = change.has_departure() ? change.departure().rank() : change.arrival().member().rank();
+    if (rank >= options_.peers || (rank == self_ && change.has_departure())) return wrong("a change that cannot be");
+    if (change.has_departure()) peers[rank].life = change.departure().kind() == wire::Departure::LEFT ? Life::left : Life::dead;
+  }
 
   peers_ = std::move(peers);
   run_ = roster.run();
@@ -363,9 +176,33 @@ Result<> Node::become_member(const wire::Roster& roster, LinkPtr collector) {
   join_timer_.cancel();
   gathering_.reset();
   seeking_.reset();
-  ledger_.open(peers_.size());
+  for (const wire::Change& change : roster.changes()) {
+    if (change.has_departure()) news_.add(change.departure());
+    else news_.add(change.arrival());
+    if (change.arrival().member().instance() == instance_) arrival_ = change.arrival();
+  }
+  for (const wire::BarrierUses& uses : roster.uses()) {
+    barrier_uses_[uses.name()] = uses.opened();
+    barrier_opened_[uses.name()] = uses.opened();
+  }
+  std::vector<Incarnation> lives;
+  std::vector<PeerId> departed;
+  for (Peer& peer : peers_) {
+    lives.push_back(peer.entry.incarnation);
+    peer.entry.alive = peer.life == Life::alive;
+    if (peer.life == Life::left) departed.push_back(peer.entry.rank);
+  }
+  mailbox_.begin(lives, std::move(departed));
+  ledger_.open(lives);
+  for (const Peer& peer : peers_) {
+    if (peer.life == Life::alive) continue;
+    const std::string fate = peer.life == Life::left ? " had left" : " was dead";
+    ledger_.close(peer.entry.rank, peer.entry.incarnation,
+                  {Errc::peer_gone, "rank " + std::to_string(peer.entry.rank) + fate + " before this peer came"});
+  }
   if (collector) {
     Peer& peer = peers_[roster.collector()];
+    peer.told = news_.last();
     collector->role = Link::Role::outbound;
     collector->peer = roster.collector();
     peer.out = std::move(collector);
@@ -373,7 +210,10 @@ Result<> Node::become_member(const wire::Roster& roster, LinkPtr collector) {
   }
   Roster told;
   told.self = self_;
+  told.started = roster.started();
   for (const Peer& peer : peers_) told.peers.push_back(peer.entry);
+  if (told.started)
+    log_.info("control: returned to the running run as rank {}, incarnation {}", self_, life());
   log_.debug("control: rank {} of {} peers; the others reach it at {}", self_, peers_.size(),
             format_host_port(told.peers[self_].address, port_));
   const Joined done = std::exchange(joined_, nullptr);

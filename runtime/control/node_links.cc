@@ -10,8 +10,8 @@ namespace {
 
 using boost::system::error_code;
 
-constexpr Duration kFarewellPatience = std::chrono::seconds(2);
-constexpr std::size_t kDeparturesPerFrame = 500;
+// Of one frame of news; a single change may be as long as the longest transport address.
+constexpr std::size_t kNewsPerFrame = std::size_t{64} << 10;
 // Between two attempts to connect.
 constexpr auto kRetry = std::chrono::milliseconds(50);
 // How long nobody may listen on a peer's port until it counts as ended: the news that it left may be on its way.
@@ -21,7 +21,8 @@ Death::How how_of(wire::Departure::Kind kind) {
   switch (kind) {
     case wire::Departure::SILENCE: return Death::How::silence;
     case wire::Departure::ENDED: return Death::How::process_ended;
-    case wire::Departure::BROKE_PROTOCOL: return Death::How::broke_protocol;
+    case wire::Departure::BROKE_PROTOCOL:
+    case wire::Departure::TWICE: return Death::How::broke_protocol;
     default: return Death::How::connection_reset;
   }
 }
@@ -40,12 +41,13 @@ void Node::open(PeerId rank) {
 
 void Node::connect(PeerId rank) {
   const Peer& peer = peers_[rank];
+  const std::uint64_t instance = peer.instance;
   error_code error;
   const IpAddress address = boost::asio::ip::make_address(peer.entry.address, error);
   if (error) return open_again(rank, "'" + peer.entry.address + "' is no address", false);
   auto socket = std::make_shared<Tcp::socket>(io_);
-  socket->async_connect({address, peer.entry.control_port}, [this, rank, socket](error_code failed) {
-    if (!member()) return;
+  socket->async_connect({address, peer.entry.control_port}, [this, rank, instance, socket](error_code failed) {
+    if (!member() || peers_[rank].instance != instance) return;
     Peer& to = peers_[rank];
     if (to.life != Life::alive) {
       to.wanted = false;
@@ -59,10 +61,13 @@ void Node::connect(PeerId rank) {
     hello.set_protocol(kProtocol);
     hello.set_run(run_);
     hello.set_rank(self_);
-    hello.set_incarnation(options_.incarnation);
+    hello.set_incarnation(life());
+    hello.set_to_instance(instance);
+    hello.set_to_incarnation(to.entry.incarnation);
+    if (arrival_) *hello.mutable_arrival() = *arrival_;
     to.out->send(frame);
-    send_departures(*to.out, 0);
-    to.told = departures_.size();
+    send_news(*to.out, 0);
+    to.told = news_.last();
     to.out->start();
   });
 }
@@ -87,50 +92,60 @@ void Node::open_again(PeerId rank, const std::string& why, bool refused) {
   log_.debug("control: cannot connect to rank {}: {}", rank, why);
   if (!peer.retry) peer.retry = std::make_unique<Timer>(io_);
   peer.retry->expires_after(kRetry);
-  peer.retry->async_wait([this, rank](error_code error) {
-    if (error || !member() || peers_[rank].life != Life::alive) return;
+  peer.retry->async_wait([this, rank, instance = peer.instance](error_code error) {
+    if (error || !member() || peers_[rank].life != Life::alive || peers_[rank].instance != instance) return;
     connect(rank);
   });
 }
 
 void Node::on_hello(Link& link, const wire::Hello& hello) {
-  if (!member()) return refuse(link, wire::Refusal::STARTED, "this peer is in no run");
+  const std::string name = "rank " + std::to_string(hello.rank());
+  const auto moved = [&] { say_no(link, wire::Refusal::MOVED, "whom it looks for does not listen here any more"); };
+  if (!member()) {
+    if (hello.to_instance() != instance_) return moved();
+    return refuse(link, wire::Refusal::STARTED, "this peer is in no run");
+  }
   if (hello.protocol() != kProtocol)
     return refuse(link, wire::Refusal::VERSION, "it speaks another version of the control protocol");
   if (hello.run() != run_) return refuse(link, wire::Refusal::RUN, "it belongs to another run");
-  if (hello.rank() >= peers_.size() || hello.rank() == self_)
-    return refuse(link, wire::Refusal::RANK, "it calls itself rank " + std::to_string(hello.rank()));
-  Peer& peer = peers_[hello.rank()];
-  if (hello.incarnation() != peer.entry.incarnation)
-    return refuse(link, wire::Refusal::RANK, "it is another incarnation of rank " + std::to_string(hello.rank()));
-  if (peer.life == Life::dead)
-    return refuse(link, wire::Refusal::EXPELLED, "rank " + std::to_string(hello.rank()) + " was taken for dead");
-  // First of all, as this peer may be gone before anything else is written.
-  if (farewell_said_) send_departures(link, farewell_);
-  if (peer.life == Life::left) {  // it came to say so, and somebody else was faster
-    wire::Frame frame;
-    frame.mutable_refusal()->set_code(wire::Refusal::STARTED);
-    frame.mutable_refusal()->set_reason("rank " + std::to_string(hello.rank()) + " has left");
-    link.send(frame);
-    return link.finish(kFarewellPatience);
+  if (hello.to_instance() != instance_ || hello.to_incarnation() != life()) return moved();
+  if (hello.rank() >= peers_.size() || hello.rank() == self_) return refuse(link, wire::Refusal::RANK, "it calls itself " + name);
+  // Who returned may call before the news of it is here.
+  if (hello.has_arrival() && options_.elastic) {
+    const wire::Member& caller = hello.arrival().member();
+    if (caller.rank() != hello.rank() || caller.incarnation() != hello.incarnation())
+      return refuse(link, wire::Refusal::MALFORMED, "it introduces somebody else");
+    on_arrival(hello.arrival());
+    if (!member()) return say_no(link, wire::Refusal::OVER, "this peer is out of the run");
   }
-  if (peer.in) return refuse(link, wire::Refusal::DUPLICATE, "rank " + std::to_string(hello.rank()) + " is connected already");
+  Peer& peer = peers_[hello.rank()];
+  if (hello.incarnation() < peer.entry.incarnation)
+    return refuse(link, wire::Refusal::EXPELLED, name + " was taken for dead, and lives on as another process (pid " +
+                                                     std::to_string(peer.entry.pid) + ")");
+  if (hello.incarnation() > peer.entry.incarnation) return refuse(link, wire::Refusal::RANK, name + " has had no such life");
+  if (peer.life == Life::dead) return refuse(link, wire::Refusal::EXPELLED, name + " was taken for dead");
+  // First of all, as this peer may be gone before anything else is written.
+  if (farewell_said_) send_news(link, farewell_);
+  // It came to say so, and somebody else was faster.
+  if (peer.life == Life::left) return say_no(link, wire::Refusal::STARTED, name + " has left");
+  if (peer.in) return refuse(link, wire::Refusal::DUPLICATE, name + " is connected already");
   link.role = Link::Role::inbound;
   link.peer = hello.rank();
   peer.in = link.shared_from_this();
   peer.heard = std::chrono::steady_clock::now();
   wire::Frame frame;
-  frame.mutable_welcome();
+  frame.mutable_welcome()->set_incarnation(life());
   link.send(frame);
-  send_departures(link, 0);
-  peer.told = departures_.size();
+  send_news(link, 0);
+  peer.told = news_.last();
   if (farewell_said_ && !link.finishing()) link.finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
 }
 
-void Node::on_welcome(Link& link) {
+void Node::on_welcome(Link& link, const wire::Welcome& welcome) {
   Peer& peer = peers_[link.peer];
   if (peer.out.get() != &link || peer.life != Life::alive) return;
   if (peer.ready) return malformed(link, "a second Welcome");
+  if (welcome.incarnation() != peer.entry.incarnation) return notice(link.peer, wire::Departure::ENDED);
   peer.refused.reset();
   peer.ready = true;
   out_ready(link.peer);
@@ -138,13 +153,13 @@ void Node::on_welcome(Link& link) {
 
 void Node::out_ready(PeerId rank) {
   Peer& peer = peers_[rank];
-  tell_departures(rank);
+  tell_news(rank);
   for (const wire::Frame& frame : peer.early) peer.out->send(frame);
   peer.early.clear();
   if (farewell_said_) {
     // Also where it was said on the other connection: that one may be read later than the end of this one, which would
     // look like a death.
-    send_departures(*peer.out, farewell_);
+    send_news(*peer.out, farewell_);
     return peer.out->finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
   }
   pump(rank);
@@ -167,23 +182,37 @@ void Node::tell(PeerId rank, const wire::Frame& frame) {
   open(rank);
 }
 
-void Node::send_departures(Link& link, std::size_t from) {
-  while (from < departures_.size()) {
-    wire::Frame frame;
-    const std::size_t to = std::min(departures_.size(), from + kDeparturesPerFrame);
-    for (; from < to; ++from) *frame.mutable_departures()->add_departures() = departures_[from];
-    link.send(frame);
-  }
+void Node::send_news(Link& link, std::uint64_t told) {
+  wire::Frame frame;
+  std::size_t size = 0;
+  news_.since(told, [&](const wire::Change& change) {
+    const std::size_t more = change.ByteSizeLong();
+    if (size > 0 && size + more > kNewsPerFrame) {
+      link.send(frame);
+      frame.Clear();
+      size = 0;
+    }
+    *frame.mutable_changes()->add_changes() = change;
+    size += more;
+  });
+  if (size > 0) link.send(frame);
 }
 
-// Of each peer that is gone a neighbour hears once from us, however it became a neighbour.
-void Node::tell_departures(PeerId rank) {
+// Of each change a neighbour hears once from us, however it became a neighbour.
+void Node::tell_news(PeerId rank) {
   Peer& peer = peers_[rank];
-  if (peer.life != Life::alive || peer.told == departures_.size()) return;
+  if (peer.life != Life::alive || peer.told == news_.last()) return;
   Link* link = usable(peer);
   if (link == nullptr) return open(rank);  // begins with all of them
-  send_departures(*link, peer.told);
-  peer.told = departures_.size();
+  send_news(*link, peer.told);
+  peer.told = news_.last();
+}
+
+// Whoever is a neighbour now, perhaps since a moment ago, gets what it has not heard from us.
+// (Who has said farewell itself says no more; check_leave() looks after new neighbours.)
+void Node::spread_news() {
+  if (farewell_said_) return;
+  for (const PeerId near : neighbours()) tell_news(near);
 }
 
 // ---- Watching
@@ -230,7 +259,7 @@ void Node::check_silence() {
   }
 }
 
-// ---- Death and leaving
+// ---- Death
 
 void Node::notice(PeerId rank, wire::Departure::Kind kind) {
   if (!member() || peers_[rank].life != Life::alive) return;
@@ -243,30 +272,16 @@ void Node::notice(PeerId rank, wire::Departure::Kind kind) {
   depart(departure);
 }
 
-void Node::on_departures(const wire::Departures& departures) {
-  for (const wire::Departure& departure : departures.departures()) {
-    if (!member()) return;
-    if (departure.rank() >= peers_.size()) continue;
-    const Peer& peer = peers_[departure.rank()];
-    if (departure.incarnation() != peer.entry.incarnation) continue;
-    if (departure.rank() != self_) {
-      if (peer.life == Life::alive) depart(departure);
-      continue;
-    }
-    if (departure.kind() == wire::Departure::LEFT) continue;
-    expel("rank " + std::to_string(departure.witness()) + " took this peer for dead: " + std::string(word(departure.kind())) +
-          ", after " + std::to_string(departure.silent_ns() / 1'000'000) + " ms");
-  }
-}
-
+// Of a peer that lives.
 void Node::depart(const wire::Departure& departure) {
   const PeerId rank = departure.rank();
   Peer& peer = peers_[rank];
   const PeerId coordinator_before = coordinator();
   const bool dead = departure.kind() != wire::Departure::LEFT;
+  const Incarnation ended = peer.entry.incarnation;
   peer.life = dead ? Life::dead : Life::left;
   peer.watched = false;
-  departures_.push_back(departure);
+  news_.add(departure);
 
   const Duration silent(departure.silent_ns());
   const std::string name = "rank " + std::to_string(rank);
@@ -274,11 +289,12 @@ void Node::depart(const wire::Departure& departure) {
     log_.warn("control: {} (host {}, pid {}) is dead: {}; silent for {:.3f} s; noticed by {}", name, peer.entry.host,
               peer.entry.pid, word(departure.kind()), seconds(silent),
               departure.witness() == self_ ? "this peer" : "rank " + std::to_string(departure.witness()));
-    ledger_.close(rank, {Errc::peer_gone, name + " (host " + peer.entry.host + ") is dead: " + std::string(word(departure.kind()))});
-    mailbox_.add(Death{rank, peer.entry.host, peer.entry.pid, silent, how_of(departure.kind()), departure.witness()});
+    ledger_.close(rank, ended,
+                  {Errc::peer_gone, name + " (host " + peer.entry.host + ") is dead: " + std::string(word(departure.kind()))});
+    mailbox_.add(Death{rank, peer.entry.host, peer.entry.pid, silent, how_of(departure.kind()), departure.witness(), ended});
   } else {
     log_.debug("control: {} (host {}) left", name, peer.entry.host);
-    ledger_.close(rank, {Errc::peer_gone, name + " (host " + peer.entry.host + ") has left"});
+    ledger_.close(rank, ended, {Errc::peer_gone, name + " (host " + peer.entry.host + ") has left"});
     mailbox_.add_departed(rank);
   }
   // One that left may have acknowledged what it took in on the connection that is still being read: see closed().
@@ -297,19 +313,18 @@ void Node::depart(const wire::Departure& departure) {
   // Should it live after all, it learns from this what has become of it.  One that leaves has sent
   // news of others before its farewell, perhaps on the other connection: that is still read.
   wire::Frame frame;
-  *frame.mutable_departures()->add_departures() = departure;
+  *frame.mutable_changes()->add_changes()->mutable_departure() = departure;
   for (const LinkPtr& link : {peer.in, peer.out}) {
     if (!link) continue;
     if (dead) link->send(frame);
     link->finish(kFarewellPatience, dead ? Link::Rest::ignored : Link::Rest::delivered);
   }
-  // Whoever is a neighbour now, perhaps since a moment ago, gets what it has not heard from us.
-  // (Who has said farewell itself says no more; check_leave() looks after new neighbours.)
-  if (!farewell_said_)
-    for (const PeerId near : neighbours()) tell_departures(near);
+  spread_news();
   watch();
-  barriers_departed(rank, coordinator_before);
+  barriers_changed(rank, coordinator_before);
   check_leave();
+  // Behind what is being read: it may say that another peer has let in who waits here.
+  if (!returners_.empty()) boost::asio::post(io_, [this] { admit_waiting(); });
 }
 
 void Node::expel(const std::string& why) {
@@ -325,95 +340,10 @@ void Node::expel(const std::string& why) {
     for (const LinkPtr& link : {peer.in, peer.out})
       if (link) link->finish(kFarewellPatience);
   }
+  for (const Returner& returner : returners_) returner.link->finish(kFarewellPatience);
+  returners_.clear();
   fail_barriers(error);
   if (leave_done_) left(Failure(error));
-}
-
-// ---- Leaving
-//
-// First everything that was sent arrives.  Then the farewell goes out on all connections, and to the nearest living peers
-// on both sides, which pass it on.  A peer is gone only when each of those has closed its side, and so has
-// read it; where one of them leaves at the same time, the next one takes its place.  Otherwise
-// whoever watches this rank next could find its port closed and take it for dead.
-
-void Node::leave(Duration deadline, Done done) {
-  if (state_ != State::member) {
-    const bool over = state_ == State::over;
-    done(over ? mailbox_.standing() : Result<>());
-    return;
-  }
-  state_ = State::leaving;
-  leave_done_ = std::move(done);
-  leave_until_ = std::chrono::steady_clock::now() + deadline;
-  fail_barriers({Errc::peer_gone, "this peer is leaving"});
-  ledger_.close_all({Errc::peer_gone, "this peer is leaving"});
-  leave_timer_.expires_at(std::chrono::time_point_cast<Timer::duration>(leave_until_));
-  leave_timer_.async_wait([this](error_code error) {
-    if (error || !leave_done_) return;
-    std::vector<PeerId> unread;
-    std::vector<PeerId> silent;
-    for (PeerId rank = 0; rank < peers_.size(); ++rank) {
-      const Peer& peer = peers_[rank];
-      if (!peer.outbox.empty() || !peer.unacked.empty()) unread.push_back(rank);
-      else if (peer.in || peer.wanted) silent.push_back(rank);
-    }
-    if (!farewell_said_) say_farewell();
-    std::string text = "left before everything was settled:";
-    if (!unread.empty()) text += " messages for ranks " + list_ranks(unread) + " were not taken in;";
-    if (!silent.empty()) text += " ranks " + list_ranks(silent) + " did not confirm;";
-    text.back() = '.';
-    left(fail(Errc::timed_out, text));
-  });
-  check_leave();
-}
-
-void Node::check_leave() {
-  if (state_ != State::leaving || !leave_done_) return;
-  if (!farewell_said_) {
-    for (const Peer& peer : peers_)
-      if (!peer.outbox.empty() || !peer.unacked.empty()) return;
-  }
-  say_farewell();
-  for (const Peer& peer : peers_)
-    if (peer.in || peer.wanted) return;
-  left({});
-}
-
-void Node::say_farewell() {
-  if (!farewell_said_) {
-    farewell_said_ = true;
-    wire::Departure farewell;
-    farewell.set_rank(self_);
-    farewell.set_incarnation(options_.incarnation);
-    farewell.set_kind(wire::Departure::LEFT);
-    farewell.set_witness(self_);
-    farewell_ = departures_.size();
-    departures_.push_back(farewell);  // also for those that connect from now on
-    for (PeerId rank = 0; rank < peers_.size(); ++rank) {
-      Peer& peer = peers_[rank];
-      if (peer.life != Life::alive) continue;
-      const LinkPtr out = peer.ready ? peer.out : nullptr;
-      for (const LinkPtr& link : {peer.in, out}) {
-        if (!link || link->finishing()) continue;
-        send_departures(*link, peer.told);
-        link->finish(leave_until_ - std::chrono::steady_clock::now(), Link::Rest::delivered);
-        told_farewell_.insert(rank);
-      }
-    }
-  }
-  for (const PeerId rank : neighbours())
-    if (told_farewell_.insert(rank).second) tell_departures(rank);
-}
-
-void Node::left(Result<> result) {
-  const Done done = std::exchange(leave_done_, nullptr);
-  leave_timer_.cancel();
-  if (result) log_.debug("control: left the run");
-  else log_.warn("control: {}", result.error().message);
-  mailbox_.fail_standing({Errc::peer_gone, "this peer has left"});
-  // Behind what is being delivered; and the last words of an unsettled farewell get their way out first.
-  boost::asio::post(io_, [this] { stop(); });
-  done(std::move(result));
 }
 
 }  // namespace gossamer::control

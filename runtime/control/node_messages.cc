@@ -8,9 +8,10 @@
 
 namespace gossamer::control {
 
-void Node::send(PeerId to, std::string topic, std::shared_ptr<const std::string> bytes) {
+void Node::send(PeerId to, Incarnation life, std::string topic, std::shared_ptr<const std::string> bytes) {
   Peer& peer = peers_[to];
-  if (state_ != State::member || peer.life != Life::alive) return;  // the ledger has been closed meanwhile
+  // Otherwise the ledger has been closed meanwhile.
+  if (state_ != State::member || peer.life != Life::alive || peer.entry.incarnation != life) return;
   peer.outbox.push_back({std::move(topic), std::move(bytes), 0});
   if (peer.ready) return pump(to);
   open(to);
@@ -43,7 +44,7 @@ void Node::on_ack(Link& link, const wire::Ack& ack) {
     return malformed(link, "it acknowledges what was not sent");
   peer.acked = ack.cost();
   while (!peer.unacked.empty() && peer.unacked.front().end <= peer.acked) {
-    ledger_.give(link.peer, peer.unacked.front().cost);
+    ledger_.give(link.peer, peer.entry.incarnation, peer.unacked.front().cost);
     peer.unacked.pop_front();
   }
   pump(link.peer);
@@ -66,7 +67,7 @@ void Node::on_chunk(Link& link, const wire::Chunk& chunk, std::string& payload) 
   peer.assembly += payload;
   peer.taken += cost_of(payload.size());
   if (peer.assembly.size() == chunk.total()) {
-    mailbox_.add(Message{link.peer, std::move(peer.assembly_topic), std::move(peer.assembly)});
+    mailbox_.add(Message{link.peer, std::move(peer.assembly_topic), std::move(peer.assembly)}, peer.entry.incarnation);
     peer.assembly = {};
     peer.assembly_topic = {};
     peer.assembling = false;

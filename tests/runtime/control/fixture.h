@@ -56,7 +56,8 @@ inline bool eventually(const std::function<bool()>& holds, Duration within = kPl
 // A run of peers that have joined; rank r is at [r].
 class Peers {
  public:
-  explicit Peers(std::size_t peers, const std::function<void(ControlOptions&)>& adjust = {}) : log(Log::silent()) {
+  explicit Peers(std::size_t peers, const std::function<void(ControlOptions&)>& adjust = {})
+      : log(Log::silent()), adjust_(adjust) {
     for (PeerId rank = 0; rank < peers; ++rank) {
       ControlOptions options = test_options(peers, rank, rank == 0 ? "" : controls[0]->address());
       if (adjust) adjust(options);
@@ -83,9 +84,54 @@ class Peers {
   }
   Control& operator[](std::size_t rank) { return *controls[rank]; }
 
+  // Starts a rank again; it asks that other peer.
+  Result<Roster> restart(PeerId rank, PeerId via) { return restart(rank, controls[via]->address()); }
+  Result<Roster> restart(PeerId rank, const std::string& rendezvous) {
+    ControlOptions options = test_options(controls.size(), rank, rendezvous);
+    if (adjust_) adjust_(options);
+    GOSSAMER_TRY_ASSIGN(auto control, Control::start(std::move(options), log));
+    controls[rank] = std::move(control);
+    auto roster = controls[rank]->join("another transport of " + std::to_string(rank));
+    if (roster) rosters[rank] = *roster;
+    return roster;
+  }
+  // Crashes it: nothing is said to anybody.
+  void kill(PeerId rank) { controls[rank].reset(); }
+
   Log log;
   std::vector<std::unique_ptr<Control>> controls;
   std::vector<Roster> rosters;
+
+ private:
+  std::function<void(ControlOptions&)> adjust_;
+};
+
+inline void elastic(ControlOptions& options) { options.elastic = true; }
+
+// What a peer hears of deaths and returns, in order: "-3.1 +3.2" says that the first life of rank 3 ended, and that it
+// returned as the second one.
+class Hearing {
+ public:
+  explicit Hearing(Control& control) : control_(control) {}
+  const std::string& so_far() {
+    for (const Death& death : control_.deaths()) note('-', death.rank, death.incarnation);
+    for (const Roster::Entry& entry : control_.returned()) note('+', entry.rank, entry.incarnation);
+    return heard_;
+  }
+  // Waits until it has heard all of this.
+  std::string until(const std::string& what) {
+    eventually([&] { return so_far().size() >= what.size(); }, 10s);
+    return heard_;
+  }
+
+ private:
+  void note(char how, PeerId rank, Incarnation life) {
+    if (!heard_.empty()) heard_ += ' ';
+    heard_ += how + std::to_string(rank) + "." + std::to_string(life);
+  }
+
+  Control& control_;
+  std::string heard_;
 };
 
 }  // namespace gossamer

@@ -5,6 +5,7 @@
 #include "runtime/control/gathering.h"
 #include "runtime/control/ledger.h"
 #include "runtime/control/mailbox.h"
+#include "runtime/control/news.h"
 
 namespace gossamer::control {
 namespace {
@@ -107,23 +108,42 @@ TEST(Gatherings, NameTheMissingAndTheRefused) {
 TEST(Ledgers, HoldBackAndLetGo) {
   Ledger ledger(100);
   EXPECT_EQ(ledger.take(0, 1).error().code, Errc::invalid_argument);
-  ledger.open(2);
-  ASSERT_TRUE(ledger.take(1, 500)) << "one alone may exceed the limit";
+  ledger.open({1, 4});
+  EXPECT_EQ(ledger.take(1, 500), Incarnation{4}) << "one alone may exceed the limit";
   EXPECT_EQ(ledger.take(1, 1).error().code, Errc::would_block);
   ASSERT_TRUE(ledger.take(0, 1)) << "another peer has a limit of its own";
-  ledger.give(1, 500);
+  ledger.give(1, 4, 500);
   ASSERT_TRUE(ledger.take(1, 1));
-  ledger.close(1, {Errc::peer_gone, "first"});
-  ledger.close(1, {Errc::peer_gone, "second"});
+  ledger.close(1, 4, {Errc::peer_gone, "first"});
+  ledger.close(1, 4, {Errc::peer_gone, "second"});
   EXPECT_EQ(ledger.take(1, 1).error().message, "first");
   EXPECT_EQ(ledger.take(2, 1).error().code, Errc::invalid_argument);
+}
+
+TEST(Ledgers, KeepAnAccountOfEachLife) {
+  Ledger ledger(100);
+  ledger.open({1, 1});
+  ASSERT_TRUE(ledger.take(1, 90));
+  ledger.close(1, 1, {Errc::peer_gone, "it died"});
+  ledger.reopen(1, 2);
+  EXPECT_EQ(ledger.take(1, 90), Incarnation{2}) << "what waited for the earlier life counts no more";
+  ledger.give(1, 1, 90);
+  EXPECT_EQ(ledger.take(1, 90).error().code, Errc::would_block) << "nor does what it took in";
+  // The third life has ended before this peer was told that it began.
+  ledger.close(1, 3, {Errc::peer_gone, "it died again"});
+  EXPECT_EQ(ledger.take(1, 1).error().message, "it died again");
+  ledger.reopen(1, 3);
+  EXPECT_EQ(ledger.take(1, 1).error().message, "it died again");
+  ledger.reopen(1, 4);
+  EXPECT_EQ(ledger.take(1, 1), Incarnation{4});
 }
 
 TEST(Mailboxes, SayWhenThereIsRoomAgainForThoseHeldBack) {
   Mailbox mailbox(100);
   ASSERT_TRUE(mailbox.open());
   bool drained = false;
-  mailbox.add(Message{0, "a", std::string(200, 'x')});
+  mailbox.begin({1}, {});
+  mailbox.add(Message{0, "a", std::string(200, 'x')}, 1);
   EXPECT_TRUE(mailbox.receive("b", Duration::zero(), drained).empty());
   EXPECT_FALSE(drained);
   EXPECT_TRUE(mailbox.hold_back());
@@ -132,6 +152,118 @@ TEST(Mailboxes, SayWhenThereIsRoomAgainForThoseHeldBack) {
   EXPECT_FALSE(mailbox.hold_back());
   EXPECT_TRUE(mailbox.receive(std::nullopt, Duration::zero(), drained).empty());
   EXPECT_FALSE(drained);
+}
+
+Death death_of(PeerId rank, Incarnation life) { return {rank, "h", 1, {}, Death::How::silence, 0, life}; }
+
+Roster::Entry life_of(PeerId rank, Incarnation life) {
+  Roster::Entry entry;
+  entry.rank = rank;
+  entry.incarnation = life;
+  return entry;
+}
+
+// In whatever order things come and are taken.
+TEST(Mailboxes, TellTheLivesOfARankOneAfterTheOther) {
+  Mailbox mailbox(100);
+  ASSERT_TRUE(mailbox.open());
+  mailbox.begin({1, 1, 1}, {2});
+  bool drained = false;
+  std::vector<PeerId> told;
+  const auto returned = [&] {
+    std::vector<Incarnation> lives;
+    for (const Roster::Entry& entry : mailbox.returned([&](const Roster::Entry& e) { told.push_back(e.rank); }, drained))
+      lives.push_back(entry.incarnation);
+    return lives;
+  };
+  const auto received = [&] {
+    std::string bytes;
+    for (const Message& message : mailbox.receive(std::nullopt, Duration::zero(), drained)) bytes += message.bytes;
+    return bytes;
+  };
+  mailbox.add(Message{1, "", "1"}, 1);
+  mailbox.add(death_of(1, 1));
+  mailbox.add(life_of(1, 2));
+  mailbox.add(Message{1, "", "2"}, 2);
+  mailbox.add(death_of(1, 2));
+  mailbox.add(life_of(1, 3));
+  mailbox.add(Message{1, "", "3"}, 3);
+  EXPECT_TRUE(returned().empty()) << "the death of the first life was not taken";
+  EXPECT_EQ(received(), "1");
+  ASSERT_EQ(mailbox.deaths().size(), 1u);
+  EXPECT_TRUE(mailbox.deaths().empty()) << "the second life was not told";
+  EXPECT_EQ(received(), "");
+  EXPECT_EQ(returned(), std::vector<Incarnation>{2});
+  EXPECT_EQ(received(), "2");
+  const auto deaths = mailbox.deaths();
+  ASSERT_EQ(deaths.size(), 1u);
+  EXPECT_EQ(deaths[0].incarnation, 2u);
+  EXPECT_EQ(returned(), std::vector<Incarnation>{3});
+  EXPECT_EQ(received(), "3");
+  EXPECT_EQ(told, (std::vector<PeerId>{1, 1}));
+
+  EXPECT_EQ(mailbox.departed(), std::vector<PeerId>{2});
+  mailbox.add(life_of(2, 2));
+  EXPECT_TRUE(mailbox.departed().empty());
+  EXPECT_EQ(returned(), std::vector<Incarnation>{2}) << "it had left, so there is no death to wait for";
+}
+
+TEST(Mailboxes, DropWhatAnEarlierLifeSentAndCountItNoMore) {
+  Mailbox mailbox(100);
+  ASSERT_TRUE(mailbox.open());
+  mailbox.begin({1, 1}, {});
+  bool drained = false;
+  mailbox.add(Message{1, "a", std::string(200, 'x')}, 1);
+  EXPECT_TRUE(mailbox.hold_back());
+  mailbox.add(death_of(1, 1));
+  mailbox.add(life_of(1, 2));
+  EXPECT_EQ(mailbox.deaths().size(), 1u);
+  EXPECT_EQ(mailbox.returned([](const Roster::Entry&) {}, drained).size(), 1u);
+  EXPECT_TRUE(drained);
+  EXPECT_TRUE(mailbox.receive(std::nullopt, Duration::zero(), drained).empty());
+}
+
+// ---- News
+
+TEST(NewsOfChanges, HoldsTheLatestOfEachRankInTheOrderInWhichTheyCame) {
+  News news;
+  const auto end = [&](PeerId rank, Incarnation life) {
+    wire::Departure departure;
+    departure.set_rank(rank);
+    departure.set_incarnation(life);
+    news.add(departure);
+  };
+  const auto come = [&](PeerId rank, Incarnation life) {
+    wire::Arrival arrival;
+    arrival.mutable_member()->set_rank(rank);
+    arrival.mutable_member()->set_incarnation(life);
+    news.add(arrival);
+  };
+  const auto since = [&](std::uint64_t told) {
+    std::string text;
+    news.since(told, [&](const wire::Change& change) {
+      const bool gone = change.has_departure();
+      text += (gone ? "-" : "+") + std::to_string(gone ? change.departure().rank() : change.arrival().member().rank()) + "." +
+              std::to_string(gone ? change.departure().incarnation() : change.arrival().member().incarnation()) + " ";
+    });
+    return text;
+  };
+  EXPECT_EQ(news.last(), 0u);
+  end(3, 1);
+  end(5, 1);
+  const std::uint64_t two = news.last();
+  come(3, 2);
+  EXPECT_EQ(since(0), "-5.1 +3.2 ");
+  EXPECT_EQ(since(two), "+3.2 ");
+  ASSERT_NE(news.departure(5), nullptr);
+  EXPECT_EQ(news.departure(3), nullptr);
+  EXPECT_EQ(news.departure(1), nullptr);
+  for (Incarnation life = 2; life < 1000; ++life) {
+    end(3, life);
+    come(3, life + 1);
+  }
+  EXPECT_EQ(since(0), "-5.1 +3.1000 ");
+  EXPECT_EQ(since(news.last()), "");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "runtime/control/control.pb.h"
+#include "runtime/control/gathering.h"
 #include "runtime/control/link.h"
 #include "tests/runtime/control/fixture.h"
 
@@ -65,7 +66,7 @@ std::string ping() {
 
 std::string hello(std::uint64_t run) {
   wire::Frame frame;
-  frame.mutable_hello()->set_protocol(1);
+  frame.mutable_hello()->set_protocol(kProtocol);
   frame.mutable_hello()->set_run(run);
   frame.mutable_hello()->set_rank(1);
   return encode(frame);

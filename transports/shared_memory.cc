@@ -33,44 +33,28 @@ bool same_file(const struct stat& file, const SharedHandle& handle) {
          file.st_size >= 0 && static_cast<std::uint64_t>(file.st_size) == handle.size;
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return number_; }
-  int take() { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
-
 }  // namespace
 
 SharedMemory::~SharedMemory() {
   if (data_ != nullptr) ::munmap(data_, static_cast<std::size_t>(handle_.size));
-  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 Result<SharedMemory> SharedMemory::create(std::size_t size) {
   if (size == 0 || size > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()))
     return fail(Errc::invalid_argument, "cannot share " + std::to_string(size) + " bytes of memory");
   const std::string what = "cannot create " + std::to_string(size) + " bytes of shared memory";
-  Descriptor file(::memfd_create("gossamer", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (file.get() < 0) return cannot(what, errno);
+  FileDescriptor file(::memfd_create("gossamer", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (file.number() < 0) return cannot(what, errno);
   // Not fallocate(): it takes page after page until the kernel kills somebody, where this is refused at once.
   struct stat about {};
-  if (::ftruncate(file.get(), static_cast<off_t>(size)) != 0 || ::fcntl(file.get(), F_ADD_SEALS, kSeals) != 0 || ::fstat(file.get(), &about) != 0)
+  if (::ftruncate(file.number(), static_cast<off_t>(size)) != 0 || ::fcntl(file.number(), F_ADD_SEALS, kSeals) != 0 || ::fstat(file.number(), &about) != 0)
     return cannot(what, errno);
-  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.number(), 0);
   if (data == MAP_FAILED) return cannot(what, errno);
   SharedMemory memory;
   memory.data_ = static_cast<std::byte*>(data);
-  memory.descriptor_ = file.take();
-  memory.handle_ = {static_cast<std::uint64_t>(::getpid()), static_cast<std::uint64_t>(memory.descriptor_),
+  memory.descriptor_ = std::move(file);
+  memory.handle_ = {static_cast<std::uint64_t>(::getpid()), static_cast<std::uint64_t>(memory.descriptor_.number()),
                     about.st_dev, about.st_ino, size};
   return memory;
 }
@@ -85,13 +69,13 @@ Result<SharedMemory> SharedMemory::open(const SharedHandle& handle) {
   struct stat about {};
   if (::stat(path.c_str(), &about) != 0) return cannot(what, errno);
   if (!same_file(about, handle)) return corrupt();
-  Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (file.get() < 0) return cannot(what, errno);
-  if (::fstat(file.get(), &about) != 0) return cannot(what, errno);
-  const int seals = ::fcntl(file.get(), F_GET_SEALS);
+  FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (file.number() < 0) return cannot(what, errno);
+  if (::fstat(file.number(), &about) != 0) return cannot(what, errno);
+  const int seals = ::fcntl(file.number(), F_GET_SEALS);
   if (!same_file(about, handle) || seals < 0 || (seals & F_SEAL_SHRINK) == 0) return corrupt();
   const auto size = static_cast<std::size_t>(handle.size);
-  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.number(), 0);
   if (data == MAP_FAILED) return cannot(what, errno);
   SharedMemory memory;
   memory.data_ = static_cast<std::byte*>(data);

@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/file_descriptor.h"
 #include "base/result.h"
 
 namespace gossamer {
@@ -59,7 +60,7 @@ class SharedMemory {
     std::swap(handle_, other.handle_);
   }
 
-  int descriptor_ = -1;  // kept open by the creator only
+  FileDescriptor descriptor_;  // kept open by the creator only
   std::byte* data_ = nullptr;
   SharedHandle handle_;
 };

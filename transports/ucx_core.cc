@@ -24,6 +24,8 @@
 namespace gossamer::ucx {
 namespace {
 
+constexpr const char* kQueueElementSize = "1024";
+constexpr unsigned kDirectAttempts = 100;  // to send a first message at once where that should be possible
 constexpr int kProgressMax = 256;   // calls of UCX's progress in one poll(), so that poll() always returns
 constexpr int kSettleRounds = 200;  // of at most a millisecond each, for what is under way at shutdown
 constexpr int kRestRounds = 20;
@@ -117,6 +119,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
         status != UCS_OK)
       return fail(Errc::invalid_argument,
                   "UCX refuses its setting UCX_" + key + "=" + value + ": " + say(status));
+  // A place in a neighbour's queue takes any message of ours that has no body, see Endpoint.
+  (void)ucp_config_modify(config.get(), "MM_FIFO_ELEM_SIZE", kQueueElementSize);
   const std::string in_force =
       printed([&](FILE* to) { ucp_config_print(config.get(), to, nullptr, UCS_CONFIG_PRINT_CONFIG); });
   core->tls_ = setting(in_force, "TLS");
@@ -293,12 +297,13 @@ std::shared_ptr<Endpoint> Core::reach(const Address& address) {
       (neighbour || !create_endpoint(address, endpoint.get(), false)))
     return nullptr;
   endpoints_.emplace(address.nonce, endpoint);
-  endpoint->greets = endpoint->tells_failures && lanes(endpoint->handle).find(" tcp/") != std::string::npos;
+  endpoint->direct = !endpoint->tells_failures && neighbour;
+  endpoint->greets = endpoint->direct || lanes(endpoint->handle).find(" tcp/") != std::string::npos;
   if (endpoint->greets) {
     ++greeting_;
     greet(*endpoint);
   } else {
-    send_own(Kind::hello, endpoint->handle, endpoint->nonce, endpoint->tells_failures ? 0 : 1);
+    tell(Kind::hello, *endpoint, 0);
   }
   return endpoint;
 }
@@ -308,12 +313,20 @@ void Core::greet(Endpoint& endpoint) {
   wire.kind = Kind::hello;
   wire.from = nonce_;
   wire.to = endpoint.nonce;
-  const std::string address = this->address();
+  std::string address = this->address();
+  wire.size = address.size();
+  // As long as the longest message without a body: if this one can be sent at once, they all can.
+  address.resize(std::max(address.size(), kNoticeSizeMax));
   ucp_request_param_t params{};
   params.op_attr_mask = UCP_OP_ATTR_FLAG_FORCE_IMM_CMPL;
   void* request =
       ucp_am_send_nbx(endpoint.handle, kMessageId, &wire, sizeof wire, address.data(), address.size(), &params);
-  if (request != nullptr) return;  // not connected yet; on_error tells if it never will be
+  if (request != nullptr) {
+    // Not connected yet; on_error tells if it never will be.  A neighbour's queue may be full.
+    if (!endpoint.direct || ++endpoint.attempts < kDirectAttempts) return;
+    endpoint.direct = false;  // or this UCX has shorter ones: then all goes UCX's own way
+    tell(Kind::hello, endpoint, 0);
+  }
   endpoint.greeted = true;
   --greeting_;
   if (endpoint.is_open()) let_go(endpoint);
@@ -328,7 +341,7 @@ void Core::greet_all() {
     }
     auto found = endpoints_.find(address->nonce);
     // It has connected anew: what it had before is broken, though UCX has not told yet.
-    if (found != endpoints_.end() && found->second->heard) {
+    if (found != endpoints_.end() && found->second->heard && found->second->tells_failures) {
       fail_endpoint(address->nonce);
       found = endpoints_.end();
     }
@@ -336,18 +349,40 @@ void Core::greet_all() {
     if (!endpoint || !endpoint->greets || std::exchange(endpoint->heard, true)) continue;
     if (endpoint->is_open()) let_go(*endpoint);
   }
-  if (greeting_ == 0) return;
+  for (const Refusal& refusal : std::exchange(refusals_, {}))
+    if (const auto found = endpoints_.find(refusal.from); found != endpoints_.end())
+      tell(Kind::refused, *std::shared_ptr(found->second), refusal.to);
+  if (greeting_ == 0 && unseen_ == 0) return;
   std::vector<std::shared_ptr<Endpoint>> waiting;  // sending may fail endpoints
   for (const auto& [nonce, endpoint] : endpoints_)
-    if (endpoint->greets && !endpoint->greeted) waiting.push_back(endpoint);
-  for (const auto& endpoint : waiting)
-    if (!endpoint->failed) greet(*endpoint);
+    if ((endpoint->greets && !endpoint->greeted) || !endpoint->held.empty()) waiting.push_back(endpoint);
+  for (const auto& endpoint : waiting) {
+    if (endpoint->failed) continue;
+    if (endpoint->greets && !endpoint->greeted) {
+      greet(*endpoint);
+    } else if (endpoint->is_open()) {
+      let_go(*endpoint);
+    }
+  }
+}
+
+bool Core::all_sent() const {
+  return std::ranges::all_of(endpoints_, [](const auto& one) { return one.second->held.empty(); });
 }
 
 void Core::let_go(Endpoint& endpoint) {
-  for (const Held& held : std::exchange(endpoint.held, {})) {
-    if (!endpoint.failed && send_now(held.outgoing, endpoint.handle, held.data, held.size) == Errc::ok) continue;
-    sent(held.outgoing, Errc::peer_gone);
+  std::vector<Held> all = std::exchange(endpoint.held, {});
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const bool direct = endpoint.direct && all[i].size == 0;
+    const Errc status = endpoint.failed
+                            ? Errc::peer_gone
+                            : send_now(all[i].outgoing, endpoint.handle, all[i].data, all[i].size, direct);
+    if (status == Errc::ok) continue;
+    if (status == Errc::would_block) {
+      endpoint.held.assign(all.begin() + static_cast<std::ptrdiff_t>(i), all.end());
+      return;
+    }
+    sent(all[i].outgoing, Errc::peer_gone);
     fail_endpoint(endpoint.nonce);
   }
 }
@@ -496,16 +531,14 @@ bool Core::at_rest() {
 
 void Core::shutdown() {
   if (worker_ == nullptr) return;
-  const auto all_requests = [&] { return requests_.empty(); };
   // Who said goodbye while nobody polled?  And whose connection opens late?
   (void)settle(kSettleRounds, [&] {
     sweep_failures();
     greet_all();
-    return std::ranges::all_of(endpoints_, [](const auto& one) { return one.second->held.empty(); });
+    return all_sent();
   });
-  for (const auto& [nonce, endpoint] : endpoints_)
-    if (!endpoint->tells_failures) guests_.insert_or_assign(nonce, endpoint->handle);
-  for (const auto& [nonce, handle] : guests_) send_own(Kind::bye, handle, nonce, 0);
+  for (const auto& [nonce, endpoint] : std::unordered_map(endpoints_))
+    if (!endpoint->tells_failures) tell(Kind::bye, *endpoint, 0);
 
   // What was accepted leaves before the connections are closed, if the peers are there to take it.
   const auto flush = [&](ucp_ep_h endpoint) {
@@ -513,10 +546,12 @@ void Core::shutdown() {
     void* request = ucp_ep_flush_nbx(endpoint, &params);
     if (UCS_PTR_IS_PTR(request)) requests_.push_back(request);
   };
-  for (const auto& [nonce, handle] : guests_) flush(handle);
   for (const auto& [nonce, endpoint] : endpoints_)
-    if (endpoint->tells_failures && endpoint->is_open() && endpoint->used) flush(endpoint->handle);
-  (void)settle(kSettleRounds, all_requests);
+    if (endpoint->is_open() && endpoint->used) flush(endpoint->handle);
+  (void)settle(kSettleRounds, [&] {
+    greet_all();
+    return requests_.empty() && all_sent();
+  });
   sweep_failures();
   const bool rests = settle(kRestRounds, [&] { return at_rest(); });
   for (const auto& [nonce, endpoint] : endpoints_)
@@ -552,7 +587,6 @@ void Core::shutdown() {
   closing_.clear();
   endpoints_.clear();
   failed_.clear();
-  guests_.clear();
 }
 
 }  // namespace gossamer::ucx

@@ -75,6 +75,12 @@ struct Held {
 // hello, which UCX is told to send at once or not at all and which therefore wires nothing up.  It leaves when
 // the sender's socket is connected.  Who has sent and has received one knows that both sockets are; then a
 // reply never has to wait.
+//
+// Over shared memory a sender claims a place in the receiver's queue, and then fills it in; when it dies in
+// between, the receiver waits for ever and hears from nobody any more (UCX's mm transports).  So that this takes
+// less than a microsecond rather than the mapping of the receiver's buffers, messages without a body are sent
+// `direct`: they fit into the queue itself, at once or not at all, and what does not fit is held here.  This
+// wires nothing up either, and UCX holds nothing for the dead.
 struct Endpoint {
   Core* core = nullptr;
   ucp_ep_h handle = nullptr;
@@ -84,10 +90,12 @@ struct Endpoint {
   bool greets = false;   // opens by hellos, as above
   bool greeted = false;  // our hello has left
   bool heard = false;    // the other side's has come
+  bool direct = false;   // over shared memory, as above
+  unsigned attempts = 0; // to send our hello
   bool used = false;     // messages were sent, or are held
   std::vector<Held> held;
 
-  bool is_open() const { return !greets || (greeted && heard); }
+  bool is_open() const { return !greets || (greeted && (heard || !tells_failures)); }
 };
 
 struct LinkState {
@@ -179,6 +187,7 @@ class Core {
                            std::size_t size, const ucp_am_recv_param_t& param);
   ucs_status_t receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
                               const ucp_am_recv_param_t& param);
+  bool all_sent() const;
   ucs_status_t refuse(const UcxWire& wire, const ucp_am_recv_param_t& param);
   void received(Incoming& incoming, ucs_status_t status);
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
@@ -186,8 +195,9 @@ class Core {
   Outgoing* prepare(UcxWire wire, std::span<const std::byte> notice);
   Result<> make_wait_fd();
   Errc send(Outgoing* outgoing, Endpoint& endpoint, const void* data, std::size_t size);
-  Errc send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size);
+  Errc send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size, bool direct);
   void send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_t value);
+  void tell(Kind kind, Endpoint& endpoint, std::uint64_t value);
   void sent(Outgoing* outgoing, Errc status);
   void recycle(Outgoing* outgoing);
 
@@ -227,8 +237,10 @@ class Core {
   std::vector<std::shared_ptr<Endpoint>> failed_;                           // until they are closed
   std::vector<std::string> visitors_;  // addresses in hellos that have come; seen to outside of UCX's callbacks
   std::size_t greeting_ = 0;           // endpoints whose hello has not left
-  // Endpoints that UCX made for fabrics which cannot see us go, by their nonce: for our bye.
-  std::unordered_map<std::uint64_t, ucp_ep_h> guests_;
+  struct Refusal {
+    std::uint64_t from = 0, to = 0;  // who sent what is refused, and to whom
+  };
+  std::vector<Refusal> refusals_;  // likewise
   std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;
   std::vector<Closing> closing_;
   std::vector<void*> requests_;  // closes and flushes under way

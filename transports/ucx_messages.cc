@@ -35,20 +35,29 @@ void Core::recycle(Outgoing* outgoing) {
 
 Errc Core::send(Outgoing* outgoing, Endpoint& endpoint, const void* data, std::size_t size) {
   endpoint.used = true;
-  if (endpoint.is_open()) return send_now(outgoing, endpoint.handle, data, size);
+  const bool direct = endpoint.direct && size == 0;
+  if (endpoint.is_open() && endpoint.held.empty()) {
+    const Errc status = send_now(outgoing, endpoint.handle, data, size, direct);
+    if (status != Errc::would_block || !direct) return status;
+  }
   endpoint.held.push_back({outgoing, data, size});
+  if (!endpoint.tells_failures && !std::exchange(outgoing->unseen, true)) ++unseen_;
   return Errc::ok;
 }
 
-Errc Core::send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size) {
+Errc Core::send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size, bool direct) {
   ucp_request_param_t params{};
-  params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS |
-                        UCP_OP_ATTR_FIELD_MEMORY_TYPE;
-  params.cb.send = &Core::on_sent;
-  params.user_data = outgoing;
-  params.memory_type = UCS_MEMORY_TYPE_HOST;
-  // So that the receiver can refuse: it need not have a link of its own to us.
-  params.flags = UCP_AM_SEND_FLAG_REPLY;
+  if (direct) {
+    params.op_attr_mask = UCP_OP_ATTR_FLAG_FORCE_IMM_CMPL;
+  } else {
+    params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS |
+                          UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+    params.cb.send = &Core::on_sent;
+    params.user_data = outgoing;
+    params.memory_type = UCS_MEMORY_TYPE_HOST;
+    // So that the receiver can refuse: it need not have a link of its own to us.
+    params.flags = UCP_AM_SEND_FLAG_REPLY;
+  }
   void* request = ucp_am_send_nbx(endpoint, kMessageId, outgoing->header.data(), outgoing->header_size, data,
                                   size, &params);
   if (UCS_PTR_IS_ERR(request)) {
@@ -57,8 +66,7 @@ Errc Core::send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std
   }
   if (request == nullptr) {
     sent(outgoing, Errc::ok);  // and the callback will not come
-  } else if (outgoing->link && !outgoing->link->endpoint->tells_failures) {
-    outgoing->unseen = true;
+  } else if (outgoing->link && !outgoing->link->endpoint->tells_failures && !std::exchange(outgoing->unseen, true)) {
     ++unseen_;
   }
   return Errc::ok;
@@ -70,7 +78,16 @@ void Core::send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_
   wire.to = to;
   wire.region = value;
   Outgoing* outgoing = prepare(wire, {});
-  if (send_now(outgoing, endpoint, nullptr, 0) != Errc::ok) recycle(outgoing);
+  if (send_now(outgoing, endpoint, nullptr, 0, false) != Errc::ok) recycle(outgoing);
+}
+
+void Core::tell(Kind kind, Endpoint& endpoint, std::uint64_t value) {
+  UcxWire wire;
+  wire.kind = kind;
+  wire.to = endpoint.nonce;
+  wire.region = value;
+  Outgoing* outgoing = prepare(wire, {});
+  if (send(outgoing, endpoint, nullptr, 0) != Errc::ok) recycle(outgoing);
 }
 
 Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
@@ -185,13 +202,10 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
         core.deliver(notice, 0);
         return UCS_OK;
       case Kind::hello:
-        if (size > 0 && (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0)
-          core.visitors_.emplace_back(static_cast<const char*>(data), size);
-        if (wire.region == 1 && (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
-          core.guests_.insert_or_assign(wire.from, param->reply_ep);
+        if (size > 0 && wire.size <= size && (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0)
+          core.visitors_.emplace_back(static_cast<const char*>(data), wire.size);
         return UCS_OK;
       case Kind::bye:
-        core.guests_.erase(wire.from);
         core.fail_endpoint(wire.from);
         return UCS_OK;
       case Kind::refused:
@@ -208,8 +222,11 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
 // once.
 ucs_status_t Core::refuse(const UcxWire& wire, const ucp_am_recv_param_t& param) {
   ++refused_;
-  if ((param.recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0)
+  if ((param.recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0) {
     send_own(Kind::refused, param.reply_ep, wire.from, wire.to);
+  } else {
+    refusals_.push_back({wire.from, wire.to});
+  }
   return UCS_OK;
 }
 

@@ -24,9 +24,7 @@ inline constexpr std::uint32_t kWireMagic = 0x31585547;  // "GUX1"; the digit is
 enum class Kind : std::uint16_t {
   put = 1,      // bytes for a region, and then a notice
   notice = 2,   // a notice alone
-  // The sender has connected.  `region` is 1 if it cannot see the receiver go (shared memory); else the body is
-  // its address, and nothing else comes from it before it has got a hello itself.
-  hello = 3,
+  hello = 3,    // the sender has connected; the first `size` bytes of the body are its address
   refused = 4,  // a put named memory that the sender does not have: the link is broken
   bye = 5,      // the sender is being destroyed
   landed = 6,   // the sender has written `size` bytes into the region itself (shared memory), and a notice

@@ -1,9 +1,7 @@
 #include "runtime/run_command.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <sched.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -13,8 +11,8 @@
 #include <thread>
 
 #include "base/file.h"
-#include "base/file_descriptor.h"
 #include "base/nearest.h"
+#include "base/reserved_port.h"
 #include "runtime/check_run.h"
 #include "runtime/exit_code.h"
 #include "runtime/launch.h"
@@ -42,30 +40,6 @@ std::string time_words() {
   char text[32];
   std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &parts);
   return text;
-}
-
-// A port of this machine's loopback interface that stays reserved while the descriptor lives: it is bound but
-// does not listen, so that a socket with SO_REUSEADDR (rank 0's) can still bind and listen there, and nobody
-// is given it by chance.
-struct ReservedPort {
-  FileDescriptor socket;
-  std::uint16_t number = 0;
-};
-
-Result<ReservedPort> reserve_port() {
-  ReservedPort port;
-  port.socket = FileDescriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int yes = 1;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  if (!port.socket || ::setsockopt(port.socket.number(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-      ::bind(port.socket.number(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::getsockname(port.socket.number(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    return system_failure("cannot find a free port on", "127.0.0.1", errno);
-  port.number = ntohs(address.sin_port);
-  return port;
 }
 
 // Whatever is in the way of the output is the machine's refusal, not a missing input.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,6 +75,7 @@ Process::Process(const Words& arguments, const Scratch& folder, const Variables&
     : begun_(std::chrono::steady_clock::now()) {
   static int count = 0;
   const std::string base = folder / ("printed-" + std::to_string(count++));
+  folder_ = folder.folder();
   out_ = base + ".out";
   err_ = base + ".err";
   std::vector<std::string> words = {variable("COMMAND_UNDER_TEST")};
@@ -114,7 +116,9 @@ Ended Process::wait(Duration patience) {
   Ended ended;
   int status = 0;
   const bool in_time = eventually(patience, [&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; });
+  std::string where;
   if (!in_time) {
+    where = whereabouts(folder_);
     ended.late = true;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, &status, 0);
@@ -125,7 +129,8 @@ Ended Process::wait(Duration patience) {
   ended.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   ended.out = text_of(out_);
   ended.err = text_of(err_);
-  EXPECT_FALSE(ended.late) << "still running after " << seconds(patience) << " s; it had said:\n" << ended.err;
+  EXPECT_FALSE(ended.late) << "still running after " << seconds(patience) << " s; it had said:\n"
+                           << ended.err << "\nwhere it and its peers were:\n" << where;
   return ended;
 }
 
@@ -134,7 +139,7 @@ Ended gossamer(const Words& arguments, const Scratch& folder, const Process::Var
 }
 
 Words run_of(const std::string& file, const std::string& out, const Words& sets) {
-  Words words = {"run", file, "--quiet", "--out", out};
+  Words words = {"run", file, "--quiet", "--out", out, "--set", "deadlines.join=30 s", "--set", "deadlines.round=30 s"};
   for (const std::string& set : sets) {
     words.push_back("--set");
     words.push_back(set);
@@ -198,6 +203,37 @@ pid_t peer_process(const std::string& out, std::size_t rank) {
 
 bool nobody_left(const std::string& text, Duration patience) {
   return eventually(patience, [&] { return processes_with(text).empty(); });
+}
+
+Port::Port(bool listens) {
+  auto port = reserve_port();
+  EXPECT_TRUE(port) << port.error().message;
+  if (port) port_ = std::move(*port);
+  if (listens) {
+    EXPECT_EQ(::listen(port_.socket.number(), 1), 0);
+  }
+}
+
+std::string whereabouts(const std::string& text) {
+  const auto line = [](const fs::path& file) {
+    std::string content = text_of(file);
+    return content.substr(0, content.find('\n'));
+  };
+  std::string all;
+  for (const pid_t pid : processes_with(text)) {
+    const fs::path folder = "/proc/" + std::to_string(pid);
+    std::string command = text_of(folder / "cmdline");
+    std::replace(command.begin(), command.end(), '\0', ' ');
+    all += "process " + std::to_string(pid) + ": " + command + "\n";
+    std::error_code error;
+    for (const auto& thread : fs::directory_iterator(folder / "task", error)) {
+      const std::string stat = text_of(thread.path() / "stat");
+      const std::size_t state = stat.rfind(')');
+      all += "  " + line(thread.path() / "comm") + ": state" + (state == std::string::npos ? "?" : stat.substr(state + 1, 2)) +
+             ", in " + line(thread.path() / "wchan") + ", system call " + line(thread.path() / "syscall") + "\n";
+    }
+  }
+  return all.empty() ? "there are no such processes" : all;
 }
 
 bool eventually(Duration patience, const std::function<bool()>& holds) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/reserved_port.h"
 
 namespace gossamer::e2e {
 
@@ -64,13 +65,15 @@ class Process {
 
  private:
   pid_t pid_ = -1;
-  std::string out_, err_;
+  std::string folder_, out_, err_;
   std::chrono::steady_clock::time_point begun_;
 };
 
 Ended gossamer(const Words& arguments, const Scratch& folder, const Process::Variables& variables = {});
 
-// `run` of an example on the digits, with --quiet, --out <out> and --set for each of `sets`.
+// `run` of an example on the digits, with --quiet, --out <out> and --set for each of `sets`.  Here and below a run
+// waits for its peers for 30 s at most unless `sets` say otherwise, so that it tells whom it waits for before a test
+// loses its patience.
 Words digits(const std::string& algorithm, const std::string& out, const Words& sets = {});
 // `run FILE --quiet --out OUT` with --set for each of `sets`.
 Words run_of(const std::string& file, const std::string& out, const Words& sets = {});
@@ -82,12 +85,27 @@ std::vector<Json> rows(const std::string& out, std::size_t peer);
 // Names of what lies in a folder, sorted; empty for a folder that does not exist.
 std::vector<std::string> names_in(const std::string& folder);
 
+// A port of the loopback interface that stays this object's.  A peer may listen there; if asked to, this process does.
+class Port {
+ public:
+  explicit Port(bool listens = false);
+  int number() const { return port_.number; }
+  std::string address() const { return "127.0.0.1:" + std::to_string(number()); }
+
+ private:
+  ReservedPort port_;
+};
+
 // Living processes whose command line holds `text`, this one excepted: a zombie lives no more.
 std::vector<pid_t> processes_with(const std::string& text);
 // The peer of that rank among them; 0 when there is none.
 pid_t peer_process(const std::string& out, std::size_t rank);
 // Waits until no process holds `text` on its command line.
 bool nobody_left(const std::string& text, Duration patience = std::chrono::seconds(10));
+
+// What the processes with `text` on their command line are doing, thread by thread, for a test that has waited in
+// vain for them.
+std::string whereabouts(const std::string& text);
 
 bool eventually(Duration patience, const std::function<bool()>& holds);
 

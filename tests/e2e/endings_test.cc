@@ -1,6 +1,5 @@
 // How a run ends before its time: a peer is killed or falls silent, somebody presses Ctrl-C, the launcher dies.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -43,7 +42,7 @@ class Endings : public testing::TestWithParam<const char*> {
 
 TEST_P(Endings, CtrlCEndsAllWith130) {
   Process run(launcher(), scratch_);
-  ASSERT_TRUE(under_way()) << run.err();
+  ASSERT_TRUE(under_way()) << run.err() << whereabouts(out());
   run.send(SIGINT);
   const Ended end = run.wait();
   EXPECT_EQ(end.code, 130) << end.err;
@@ -55,7 +54,7 @@ TEST_P(Endings, CtrlCEndsAllWith130) {
 
 TEST_P(Endings, KilledLauncherTakesItsPeersAlong) {
   Process run(launcher(), scratch_);
-  ASSERT_TRUE(under_way()) << run.err();
+  ASSERT_TRUE(under_way()) << run.err() << whereabouts(out());
   EXPECT_EQ(processes_with(out()).size(), 9u);
   run.send(SIGKILL);
   EXPECT_EQ(run.wait().signal, SIGKILL);
@@ -65,7 +64,7 @@ TEST_P(Endings, KilledLauncherTakesItsPeersAlong) {
 
 TEST_P(Endings, AKilledPeerIsNamedAndEndsTheRunWith5) {
   Process run(launcher(), scratch_);
-  ASSERT_TRUE(under_way()) << run.err();
+  ASSERT_TRUE(under_way()) << run.err() << whereabouts(out());
   const pid_t victim = peer_process(out(), 3);
   ASSERT_GT(victim, 0);
   ASSERT_EQ(::kill(victim, SIGKILL), 0);
@@ -78,7 +77,7 @@ TEST_P(Endings, AKilledPeerIsNamedAndEndsTheRunWith5) {
 
 TEST_P(Endings, APausedPeerIsNamedByAllAndEndsTheRunWith5) {
   Process run(launcher(), scratch_);
-  ASSERT_TRUE(under_way()) << run.err();
+  ASSERT_TRUE(under_way()) << run.err() << whereabouts(out());
   const pid_t victim = peer_process(out(), 3);
   ASSERT_GT(victim, 0);
   ASSERT_EQ(::kill(victim, SIGSTOP), 0);
@@ -103,18 +102,23 @@ TEST_P(Endings, APausedPeerIsNamedByAllAndEndsTheRunWith5) {
 // Without a launcher that would say it: every survivor's own last words.
 TEST_P(Endings, SurvivorsStartedByHandNameTheKilledPeerAndEndWith5) {
   const std::string file = source_root() + "/examples/digits/choco-sgd.yaml";
-  const std::string port = std::to_string(20000 + ::getpid() % 10000);
+  const Port port;
   std::vector<std::unique_ptr<Process>> peers;
   for (int rank = 0; rank < 8; ++rank) {
     Words words = {"peer", file, "--quiet", "--rank", std::to_string(rank), "--peers", "8", "--rendezvous",
-                   "127.0.0.1:" + port, "--out", out()};
+                   port.address(), "--out", out()};
     for (const std::string& set : sets()) {
       words.push_back("--set");
       words.push_back(set);
     }
     peers.push_back(std::make_unique<Process>(words, scratch_));
   }
-  ASSERT_TRUE(under_way()) << peers[0]->err();
+  const auto all_said = [&] {
+    std::string text;
+    for (const auto& peer : peers) text += "process " + std::to_string(peer->pid()) + " said: " + peer->err() + "\n";
+    return text;
+  };
+  ASSERT_TRUE(under_way()) << all_said() << whereabouts(out());
   peers[3]->send(SIGKILL);
   for (int rank = 0; rank < 8; ++rank) {
     const Ended end = peers[static_cast<std::size_t>(rank)]->wait(std::chrono::seconds(20));

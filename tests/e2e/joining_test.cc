@@ -1,38 +1,13 @@
 // Peers that are started one by one, as srun does: who may join, and what is said to and of those who may not.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <memory>
 #include <regex>
 
-#include "base/file_descriptor.h"
 #include "tests/e2e/command.h"
 
 namespace gossamer::e2e {
 namespace {
-
-// A port of the loopback interface, taken by this process; it listens if asked to.
-struct Port {
-  FileDescriptor socket;
-  int number = 0;
-  explicit Port(bool listens) : socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const int yes = 1;
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    ::setsockopt(socket.number(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    EXPECT_EQ(::bind(socket.number(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    EXPECT_EQ(::getsockname(socket.number(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-    if (listens) {
-      EXPECT_EQ(::listen(socket.number(), 1), 0);
-    }
-    number = ntohs(address.sin_port);
-  }
-  std::string address() const { return "127.0.0.1:" + std::to_string(number); }
-};
 
 class Joining : public testing::Test {
  protected:
@@ -102,7 +77,7 @@ TEST_F(Joining, APortInUseIsSaidSo) {
   const Port port(true);
   const Ended end = start(peer(0, port.address()))->wait();
   EXPECT_EQ(end.code, 8) << end.err;
-  EXPECT_NE(end.err.find(std::to_string(port.number)), std::string::npos) << end.err;
+  EXPECT_NE(end.err.find(std::to_string(port.number())), std::string::npos) << end.err;
 }
 
 TEST_F(Joining, AsManyPeersAsTheTopologyHasOrNone) {

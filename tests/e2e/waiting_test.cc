@@ -44,7 +44,7 @@ TEST_P(Waiting, ForAStragglerTakesLessThanATenthOfACore) {
   ASSERT_TRUE(eventually(kPatience, [&] {
     std::ifstream rows(out + "/peer-7.jsonl");
     return rows.peek() != std::ifstream::traits_type::eof();
-  })) << run.err();
+  })) << run.err() << whereabouts(out);
   std::vector<pid_t> peers;
   for (std::size_t rank = 0; rank < 8; ++rank) peers.push_back(peer_process(out, rank));
   std::vector<double> used;

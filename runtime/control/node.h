@@ -171,7 +171,7 @@ class Node final : public Link::Owner {
   void let_in(PeerId rank, const LinkPtr& link);
   Result<std::string> address_of(const wire::Join& join, const Link& link) const;
   std::string address_for(const Link& asker, const Peer& peer) const;
-  std::vector<std::string> living_for(const Link& asker) const;
+  std::vector<std::string> living_for(const Link& asker, PeerId head) const;
   std::string obstacle(const wire::Join& join) const;
   void send_on(Link& link);
   void tell_returner(const Returner& returner);

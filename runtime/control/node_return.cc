@@ -154,15 +154,17 @@ Result<std::string> Node::address_of(const wire::Join& join, const Link& link) c
 
 // By which address who asks over this link reaches that peer.
 std::string Node::address_for(const Link& asker, const Peer& peer) const {
-  const bool far = !is_local(asker.remote().address());
-  return far && on_loopback(peer.entry.address) ? plain(asker.local().address()).to_string() : peer.entry.address;
+  // On loopback the peer is on this machine, of which the asker knows this address.
+  const bool far = on_loopback(peer.entry.address) && !is_local(asker.remote().address());
+  return far ? plain(asker.local().address()).to_string() : peer.entry.address;
 }
 
-std::vector<std::string> Node::living_for(const Link& asker) const {
+// Whom else it may ask, should `head` not answer.
+std::vector<std::string> Node::living_for(const Link& asker, PeerId head) const {
   std::vector<std::string> living;
   for (std::size_t step = 1; step < peers_.size() && living.size() < kLivingTold; ++step) {
     const Peer& peer = peers_[(self_ + step) % peers_.size()];
-    if (peer.life == Life::alive) living.push_back(format_host_port(address_for(asker, peer), peer.entry.control_port));
+    if (peer.life == Life::alive && peer.entry.rank != head) living.push_back(format_host_port(address_for(asker, peer), peer.entry.control_port));
   }
   return living;
 }
@@ -178,7 +180,7 @@ void Node::tell_returner(const Returner& returner) {
   wire::Waiting& waiting = *frame.mutable_waiting();
   waiting.set_missing(obstacle(returner.join));
   waiting.set_started(true);
-  for (std::string& address : living_for(*returner.link)) waiting.add_living(std::move(address));
+  for (std::string& address : living_for(*returner.link, self_)) waiting.add_living(std::move(address));
   returner.link->send(frame);
 }
 
@@ -190,7 +192,7 @@ void Node::send_on(Link& link) {
   wire::Redirect& redirect = *frame.mutable_redirect();
   redirect.set_instance(instance_);
   redirect.set_address(format_host_port(address_for(link, peer), peer.entry.control_port));
-  for (std::string& address : living_for(link)) redirect.add_living(std::move(address));
+  for (std::string& address : living_for(link, *to)) redirect.add_living(std::move(address));
   link.send(frame);
   link.finish(kFarewellPatience);
 }
@@ -227,7 +229,7 @@ void Node::on_changes(const wire::Changes& changes) {
   for (const wire::Change& change : changes.changes()) {
     if (!member()) return;
     if (change.has_departure()) on_departure(change.departure());
-    if (change.has_arrival()) on_arrival(change.arrival());
+    if (change.has_arrival() && options_.elastic) on_arrival(change.arrival());
   }
 }
 

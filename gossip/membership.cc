@@ -1,0 +1,315 @@
+#include "gossip/membership.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+#include "base/check.h"
+
+namespace gossamer {
+namespace {
+
+constexpr std::uint32_t kMagic = 0x56535347;  // "GSSV"
+constexpr std::uint16_t kVersion = 1;
+enum class Kind : std::uint16_t { apply = 1, prepare = 2, promise = 3, install = 4, invite = 5 };
+
+Writer begin(Kind kind) {
+  Writer writer;
+  writer.put(kMagic);
+  writer.put(kVersion);
+  writer.put(kind);
+  return writer;
+}
+
+template <class Ballot>
+void put_ballot(Writer& writer, const Ballot& ballot) {
+  writer.put(ballot.number);
+  writer.put(ballot.order);
+  writer.put(ballot.attempt);
+}
+
+void put(Writer& writer, const View& view) {
+  writer.put(view.number);
+  writer.put(view.first_round);
+  writer.array(std::span<const Incarnation>(view.lives));
+}
+
+View get_view(Reader& reader, std::size_t peers) {
+  View view;
+  view.number = reader.get<std::uint32_t>();
+  view.first_round = reader.get<Round>();
+  view.lives.resize(peers);
+  reader.array(std::span<Incarnation>(view.lives));
+  return view;
+}
+
+std::string names(const std::vector<PeerId>& peers) {
+  std::string text;
+  for (const PeerId peer : peers) text += fmt::format("{}{}", text.empty() ? "" : ", ", peer);
+  return text;
+}
+
+}  // namespace
+
+Membership::Membership(MembershipSetup setup)
+    : setup_(std::move(setup)), member_(setup_.member), view_(View::first(setup_.alive.size())), before_(view_.lives), ended_(setup_.alive.size()), applied_(setup_.alive.size()) {
+  GOSSAMER_CHECK(setup_.self < setup_.alive.size(), "rank out of range");
+  setup_.alive[setup_.self] = setup_.life;
+  if (!member_) view_.lives.assign(view_.lives.size(), 0);
+}
+
+void Membership::died(PeerId peer, Incarnation life) {
+  ended_.at(peer) = std::max(ended_.at(peer), life);
+  if (setup_.alive[peer] <= life) setup_.alive[peer] = 0;
+  if (proposer_ == peer) hand_on();
+}
+
+void Membership::returned(PeerId peer, Incarnation life) {
+  if (setup_.alive.at(peer) >= life || ended_[peer] >= life) return;
+  setup_.alive[peer] = life;
+  if (applying_ && !member_) send_application(peer);
+}
+
+void Membership::apply() {
+  GOSSAMER_CHECK(!member_, "a member applied");
+  applying_ = true;
+  // To everybody, since whoever is the next coordinator has to know.
+  for (PeerId peer = 0; peer < setup_.alive.size(); ++peer)
+    if (peer != setup_.self && alive(peer)) send_application(peer);
+}
+
+void Membership::send_application(PeerId to) {
+  Writer writer = begin(Kind::apply);
+  writer.put(setup_.life);
+  send(to, writer);
+}
+
+// Veterans by rank, then newcomers by rank.
+std::uint32_t Membership::order(PeerId peer) const {
+  const bool veteran = view_.has(peer, before_[peer]);
+  return veteran ? peer : static_cast<std::uint32_t>(before_.size()) + peer;
+}
+
+std::optional<PeerId> Membership::coordinator() const {
+  std::optional<PeerId> first;
+  for (PeerId peer = 0; peer < setup_.alive.size(); ++peer)
+    if (lives_on(peer) && (!first || order(peer) < order(*first))) first = peer;
+  return first;
+}
+
+// The members that live on, and the newcomers that live and have asked.
+std::vector<Incarnation> Membership::desired() const {
+  std::vector<Incarnation> lives(setup_.alive.size());
+  for (PeerId peer = 0; peer < lives.size(); ++peer)
+    if (lives_on(peer) || (alive(peer) && applied_[peer] == setup_.alive[peer])) lives[peer] = setup_.alive[peer];
+  return lives;
+}
+
+void Membership::advance(Round next_round) {
+  if (!member_ || error_) return;
+  if (coordinator() != setup_.self) {
+    proposal_.reset();
+    return;
+  }
+  const std::vector<Incarnation> lives = desired();
+  if (proposal_ && proposal_->lives == lives && proposal_->ballot >= promised_) return;
+  // Whoever was stopped for a change that is not needed any more goes on with the same members in a new view.
+  const bool somebody_waits = promised_.number > view_.number;
+  if (lives == view_.lives && !somebody_waits) return;
+  propose(next_round);
+}
+
+void Membership::propose(Round next_round) {
+  const std::vector<Incarnation> lives = desired();
+  std::vector<PeerId> lost;
+  std::size_t kept = 0;
+  std::optional<PeerId> lowest;
+  for (PeerId peer = 0; peer < lives.size(); ++peer) {
+    if (!view_.has(peer)) continue;
+    if (!lowest) lowest = peer;
+    if (lives_on(peer)) {
+      ++kept;
+    } else {
+      lost.push_back(peer);
+    }
+  }
+  if (2 * kept < view_.members() || (2 * kept == view_.members() && !lives_on(*lowest))) {
+    error_ = Error{Errc::peer_gone, fmt::format("{} of {} members are left (peers {} are gone): the others may be going on without this "
+                                                "part, which ends here",
+                                                kept, view_.members(), names(lost))};
+    return;
+  }
+  const Ballot ballot{view_.number + 1, order(setup_.self), ++attempts_};
+  // A later coordinator takes this peer for dead: the control plane's verdict on it is under way.
+  if (ballot < promised_) return;
+  proposal_ = Proposal{ballot, lives, {}};
+  promised_ = ballot;
+  proposal_->promises[setup_.self] = std::max(next_round, view_.first_round);
+  Writer writer = begin(Kind::prepare);
+  put_ballot(writer, proposal_->ballot);
+  put(writer, view_);
+  for (PeerId peer = 0; peer < lives.size(); ++peer)
+    if (peer != setup_.self && lives_on(peer)) send(peer, writer);
+  count_promises();
+}
+
+void Membership::promise(PeerId to, const Ballot& ballot, Round next_round) {
+  Writer writer = begin(Kind::promise);
+  put_ballot(writer, ballot);
+  // A newcomer that has just heard of its first view has yet to go to where that begins.
+  writer.put(std::max(next_round, view_.first_round));
+  put(writer, view_);
+  send(to, writer);
+}
+
+void Membership::count_promises() {
+  if (!proposal_) return;
+  Round first = 0;
+  for (PeerId peer = 0; peer < setup_.alive.size(); ++peer) {
+    if (!lives_on(peer)) continue;
+    const auto promised = proposal_->promises.find(peer);
+    if (promised == proposal_->promises.end()) return;
+    first = std::max(first, promised->second);
+  }
+  const View next{proposal_->ballot.number, setup_.rounds_shared ? first : 0, proposal_->lives};
+  const Ballot ballot = proposal_->ballot;
+  Writer writer = begin(Kind::install);
+  put_ballot(writer, ballot);
+  put(writer, next);
+  for (PeerId peer = 0; peer < next.lives.size(); ++peer)
+    if (peer != setup_.self && lives_on(peer)) send(peer, writer);
+  install(next, ballot);
+}
+
+void Membership::install(const View& view, const Ballot& ballot) {
+  if (!member_ || view.number <= view_.number || ballot < promised_) return;
+  if (!view.has(setup_.self, setup_.life)) {
+    error_ = Error{Errc::peer_gone, fmt::format("the other peers went on without this one (view {})", view.number)};
+    return;
+  }
+  Writer writer = begin(Kind::invite);
+  put(writer, view);
+  writer.array(std::span<const Incarnation>(view_.lives));
+  for (PeerId peer = 0; peer < view.lives.size(); ++peer)
+    if (view.has(peer) && !view_.has(peer, view.lives[peer])) send(peer, writer);
+  before_ = view_.lives;
+  installed(view);
+  proposer_ = ballot.order % static_cast<std::uint32_t>(before_.size());
+  if (!lives_on(*proposer_)) hand_on();
+}
+
+// The proposer may have died before everybody had its view.
+void Membership::hand_on() {
+  proposer_.reset();
+  Writer writer = begin(Kind::install);
+  put_ballot(writer, promised_);
+  put(writer, view_);
+  for (PeerId peer = 0; peer < view_.lives.size(); ++peer)
+    if (peer != setup_.self && lives_on(peer)) send(peer, writer);
+}
+
+void Membership::installed(const View& view) {
+  view_ = view;
+  fresh_.push_back(view);
+  member_ = true;
+  proposal_.reset();
+  proposer_.reset();
+  // A view names a life only if it was known to live: it may be that this peer had not been told yet.
+  for (PeerId peer = 0; peer < view.lives.size(); ++peer)
+    if (view.has(peer)) returned(peer, view.lives[peer]);
+}
+
+// Had a newcomer believed a single member, and that one died at once, it would be in a view that the others never were in.
+void Membership::invited(PeerId by, const View& view, std::vector<Incarnation> before, Round next_round) {
+  if (member_ || !view.has(setup_.self, setup_.life)) return;
+  View& newest = invitations_[by];
+  if (newest.number < view.number) newest = view;
+  const auto votes = std::count_if(invitations_.begin(), invitations_.end(), [&](const auto& one) { return one.second == view; });
+  std::int64_t veterans = 0;
+  for (PeerId peer = 0; peer < before.size(); ++peer) veterans += view.has(peer, before[peer]);
+  if (2 * votes <= veterans) return;
+  before_ = std::move(before);
+  installed(view);
+  if (!unanswered_ || unanswered_->second.number <= view_.number) return;
+  promised_ = unanswered_->second;
+  promise(unanswered_->first, promised_, next_round);
+}
+
+Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round next_round) {
+  if (from >= setup_.alive.size() || from == setup_.self)
+    return fail(Errc::corrupt, fmt::format("a membership message of peer {}, which is not one of the others", from));
+  Reader reader(bytes);
+  const auto corrupt = [&] { return fail(Errc::corrupt, fmt::format("peer {} sent a membership message that does not parse", from)); };
+  if (reader.get<std::uint32_t>() != kMagic) return corrupt();
+  if (const auto version = reader.get<std::uint16_t>(); version != kVersion)
+    return fail(Errc::version, fmt::format("peer {} speaks version {} of the membership protocol, this peer {}: start all peers from one build",
+                                           from, version, kVersion));
+  const auto kind = reader.get<Kind>();
+  if (kind == Kind::apply) {
+    const auto life = reader.get<Incarnation>();
+    if (!reader.ok() || reader.left() > 0) return corrupt();
+    applied_[from] = std::max(applied_[from], life);
+    advance(next_round);
+    return {};
+  }
+  if (kind == Kind::invite) {
+    const View view = get_view(reader, setup_.alive.size());
+    std::vector<Incarnation> before(setup_.alive.size());
+    reader.array(std::span<Incarnation>(before));
+    if (!reader.ok() || reader.left() > 0) return corrupt();
+    invited(from, view, std::move(before), next_round);
+    advance(next_round);
+    return {};
+  }
+  Ballot ballot;
+  ballot.number = reader.get<std::uint32_t>();
+  ballot.order = reader.get<std::uint32_t>();
+  ballot.attempt = reader.get<std::uint32_t>();
+  const Round theirs = kind == Kind::promise ? reader.get<Round>() : 0;
+  const View view = get_view(reader, setup_.alive.size());
+  if (!reader.ok() || reader.left() > 0) return corrupt();
+  switch (kind) {
+    case Kind::apply:
+    case Kind::invite: break;
+    case Kind::prepare:
+      if (!member_) {
+        unanswered_ = {from, ballot};
+        return {};
+      }
+      // The coordinator may be in a view that this peer has not heard of: the one who proposed it died, or is slower.
+      install(view, std::max(ballot, promised_));
+      if (ballot >= promised_) promised_ = ballot;
+      if (ballot == promised_ || view.number < view_.number) promise(from, ballot, next_round);
+      return {};
+    case Kind::promise:
+      if (!member_) return {};
+      if (view.number > view_.number) {
+        // Somebody alive is in it, so everybody has to go through it.
+        install(view, promised_);
+        hand_on();
+        proposal_.reset();
+        advance(next_round);
+        return {};
+      }
+      if (proposal_ && proposal_->ballot == ballot) {
+        proposal_->promises[from] = theirs;
+        count_promises();
+      }
+      return {};
+    case Kind::install:
+      install(view, ballot);
+      advance(next_round);
+      return {};
+  }
+  return fail(Errc::corrupt, fmt::format("peer {} sent a membership message of unknown kind {}", from, static_cast<int>(kind)));
+}
+
+void Membership::send(PeerId to, const Writer& writer) {
+  messages_.push_back({to, {writer.view().begin(), writer.view().end()}});
+}
+
+std::vector<Membership::Message> Membership::take_messages() { return std::exchange(messages_, {}); }
+
+std::vector<View> Membership::take_views() { return std::exchange(fresh_, {}); }
+
+}  // namespace gossamer

@@ -29,6 +29,7 @@ struct MixerSetup {
   double step_size = 1;                    // CHOCO's gamma
   ReplicaForm replicas = ReplicaForm::automatic;
   bool verify_replicas = false;            // send a hash of each replica along, and compare
+  bool elastic = false;                    // members may leave and come
   std::size_t rounds_open = 1;             // rounds that may be under way at once: 1 + synchrony.stale
   double momentum = 0.9;                   // qg-dsgdm's beta and mu
   double clip = std::numeric_limits<double>::infinity();  // clipped-gossip's tau: a distance between models
@@ -66,6 +67,7 @@ struct Algorithm {
   bool rounds_overlap = false;  // synchrony: stale makes sense
   bool lossy_codecs = false;    // compression other than none, fp16, bf16 makes sense
   bool plain_floats = false;    // compression other than none makes no sense
+  bool elastic = false;         // peers may leave and come while it runs
   bool own_momentum = false;    // says itself how gradients become steps: needs optimizer: sgd without momentum
   Result<std::unique_ptr<Mixer>> (*make)(const MixerSetup&) = nullptr;
 };

@@ -4,11 +4,13 @@
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
+#include <numeric>
 #include <utility>
 
 #include "base/check.h"
 #include "kernels/vector.h"
 #include "topologies/topology_spec.h"
+#include "topologies/without.h"
 
 namespace gossamer {
 namespace {
@@ -49,12 +51,101 @@ Engine::Engine(EngineSetup setup, const Clock& clock, const Topology& topology, 
   // One open round reads the shadow itself, which nobody moves meanwhile.
   if (setup.rounds_open > 1)
     for (std::size_t i = 0; i < setup.rounds_open; ++i) snapshots_.emplace_back(setup.vector_size);
-  if (traits_.asynchronous) speakers_ = potential_neighbours(topology, setup.self);
+  eras_.push_back(era_of(View::first(setup_.peers)));
+  if (traits_.asynchronous) speakers_ = neighbours();
+}
+
+void Engine::enter(const View& view, Round first_round) {
+  GOSSAMER_CHECK(next_round_ == 0 && eras_.size() == 1, "a newcomer enters once, before its first round");
+  next_round_ = first_round;
+  eras_.front() = era_of(view);
+  std::vector<PeerId> everybody(setup_.peers);
+  std::iota(everybody.begin(), everybody.end(), PeerId{0});
+  mixer_.view(view, graph(eras_.front()), everybody);
+  for (const PeerId peer : everybody)
+    if (!view.has(peer)) gone_.insert(peer);
+  if (traits_.asynchronous) speakers_ = neighbours();
+}
+
+Engine::Era Engine::era_of(const View& view) const {
+  if (view.members() == view.lives.size()) return {view, nullptr};
+  std::vector<bool> absent(view.lives.size());
+  for (PeerId peer = 0; peer < absent.size(); ++peer) absent[peer] = !view.has(peer);
+  return {view, without(topology_, std::move(absent))};
+}
+
+std::vector<PeerId> Engine::neighbours() const {
+  std::vector<PeerId> peers = potential_neighbours(graph(eras_.back()), setup_.self);
+  std::erase_if(peers, [&](PeerId peer) { return !view().has(peer); });
+  return peers;
+}
+
+// The next round is the first one of the next view.
+bool Engine::era_ends() const { return eras_.size() > 1 && eras_[1].view.first_round <= next_round_; }
+
+void Engine::next_era() {
+  const std::vector<PeerId> ranks = changed(eras_[0].view, eras_[1].view);
+  eras_.pop_front();
+  mixer_.view(eras_[0].view, graph(eras_[0]), ranks);
+}
+
+void Engine::install(const View& next) {
+  GOSSAMER_CHECK(next.number > view().number && next.lives.size() == setup_.peers, "views out of order");
+  const std::vector<PeerId> ranks = changed(view(), next);
+  for (const PeerId peer : ranks) {
+    forget(peer);
+    if (next.has(peer)) {
+      gone_.erase(peer);
+    } else {
+      gone_.insert(peer);
+    }
+  }
+  eras_.push_back(era_of(next));
+  if (!traits_.asynchronous) {
+    GOSSAMER_CHECK(next.first_round >= next_round_, "a view of rounds that have begun");
+    return;
+  }
+  next_era();
+  speakers_ = neighbours();
+}
+
+// Whoever left is not waited for any more, and nothing of it is used.
+void Engine::forget(PeerId peer) {
+  transport_.drop_peer(peer);
+  std::erase_if(waiting_, [&](const auto& waiting) {
+    if (waiting.second.from != peer) return false;
+    transport_.release(waiting.second);
+    return true;
+  });
+  const auto is_edge = [&](const Edge& edge) { return edge.peer == peer; };
+  for (auto& [number, round] : open_) {
+    bool cut = std::erase_if(round.awaits, [&](const Await& await) { return await.from == peer; }) > 0;
+    for (Pending& pending : round.sends) cut = std::erase(pending.what.to, peer) > 0 || cut;
+    drop_served(round.sends);
+    std::erase_if(round.edges.in, is_edge);
+    std::erase_if(round.edges.out, is_edge);
+    stats_.cut_short += cut;
+  }
+  for (Answer& answer : answers_) {
+    for (Pending& pending : answer.sends) std::erase(pending.what.to, peer);
+    drop_served(answer.sends);
+  }
+}
+
+// Payloads that nobody is left to get.
+void Engine::drop_served(std::vector<Pending>& sends) {
+  std::erase_if(sends, [&](const Pending& pending) {
+    if (!pending.what.to.empty()) return false;
+    if (pending.buffer) transport_.give_back(*pending.buffer);
+    return true;
+  });
 }
 
 // By the age of the oldest open round, not by their number: on a schedule of graphs later rounds may close before it.
 bool Engine::can_publish() const {
+  if (held_) return false;
   if (traits_.asynchronous) return skips_ < setup_.skips_max;
+  if (era_ends() && !open_.empty()) return false;
   return open_.empty() || next_round_ - open_.begin()->first < setup_.rounds_open;
 }
 
@@ -62,14 +153,21 @@ void Engine::publish(std::span<const float> vector, double learning_rate) {
   GOSSAMER_CHECK(can_publish(), "publish() while too many rounds are open");
   GOSSAMER_CHECK(!pending_, "publish() before the last correction was applied");
   copy(vector, shadow_.span());
+  published_ = true;
   if (traits_.asynchronous && !open_.empty()) {
     ++stats_.skipped;
     ++skips_;
     return;
   }
+  while (era_ends()) next_era();
   OpenRound& round = open_[next_round_];
-  round.edges = topology_.at(next_round_, setup_.self);
-  round.info = {next_round_, setup_.self, setup_.peers, &round.edges, learning_rate, slots_.back()};
+  round.edges = graph(eras_.front()).at(next_round_, setup_.self);
+  for (std::size_t later = 1; later < eras_.size(); ++later)
+    for (const PeerId peer : changed(eras_[later - 1].view, eras_[later].view)) {
+      std::erase_if(round.edges.in, [&](const Edge& edge) { return edge.peer == peer; });
+      std::erase_if(round.edges.out, [&](const Edge& edge) { return edge.peer == peer; });
+    }
+  round.info = {next_round_, setup_.self, setup_.peers, &round.edges, learning_rate, slots_.back(), eras_.front().view.number};
   slots_.pop_back();
   round.opened = clock_.now();
   std::span<const float> snapshot = shadow_.span();
@@ -96,7 +194,7 @@ Result<> Engine::step() {
   transport_.poll(&events_);
   gone_.insert(events_.gone.begin(), events_.gone.end());
   if (!events_.faults.empty()) return Failure(events_.faults.front().error);
-  if (traits_.asynchronous && next_round_ > 0) listen();
+  if (traits_.asynchronous && published_) listen();
   for (const Arrival& arrival : events_.arrivals) GOSSAMER_TRY(take(arrival));
   for (auto& answer : answers_) {
     drop_gone(answer.sends);
@@ -144,16 +242,13 @@ Failure Engine::unawaited(const Arrival& arrival) const {
 
 // Nobody waits for an answer to a peer that is gone.
 void Engine::drop_gone(std::vector<Pending>& sends) {
-  for (Pending& pending : sends) {
-    std::erase_if(pending.what.to, [&](PeerId to) { return gone_.contains(to); });
-    if (pending.what.to.empty() && pending.buffer) transport_.give_back(*pending.buffer);
-  }
-  std::erase_if(sends, [](const Pending& pending) { return pending.what.to.empty(); });
+  for (Pending& pending : sends) std::erase_if(pending.what.to, [&](PeerId to) { return gone_.contains(to); });
+  drop_served(sends);
 }
 
 // Hands an asynchronous mixer what nobody awaited, at once.
 Result<> Engine::answer(const Arrival& arrival) {
-  const RoundInfo info{.round = arrival.header.round, .self = setup_.self, .peers = setup_.peers};
+  const RoundInfo info{.round = arrival.header.round, .self = setup_.self, .peers = setup_.peers, .view = view().number};
   auto plan = mixer_.arrived(stream_, info, {&arrival, 1});
   transport_.release(arrival);
   if (!plan) return fail(fmt::format("a payload of {}", senders({&arrival, 1})), plan.error());
@@ -205,6 +300,7 @@ Result<bool> Engine::pump_sends(const RoundInfo& info, std::vector<Pending>& sen
       pending.header.phase = pending.what.phase;
       pending.header.kind = pending.what.kind;
       pending.header.round = info.round;
+      pending.header.view = info.view;
       pending.header.count = encoded->count;
       pending.header.used = encoded->used;
       if (traits_.asynchronous) settle(info);
@@ -223,6 +319,9 @@ Result<bool> Engine::pump_arrivals(OpenRound& round) {
   for (const Await& await : round.awaits) {
     const auto came = waiting_.find({round.info.round, await.phase, await.from});
     if (came == waiting_.end()) return false;
+    if (came->second.header.view != round.info.view && !traits_.asynchronous)
+      return fail(Errc::corrupt, fmt::format("peer {} sent a payload of round {} in view {}, this peer is in view {} there", await.from,
+                                             round.info.round, came->second.header.view, round.info.view));
     here.push_back(came->second);
   }
   std::sort(here.begin(), here.end(), [](const Arrival& a, const Arrival& b) { return a.from < b.from; });
@@ -270,7 +369,7 @@ bool Engine::awaited(const Key& key) const {
 
 Result<> Engine::check(const OpenRound& round) const {
   for (const PeerId peer : waiting_for(round))
-    if (gone_.contains(peer))
+    if (gone_.contains(peer) && !setup_.elastic)
       return fail(Errc::peer_gone, fmt::format("lost the connection to peer {} in round {}", peer, round.info.round));
   if (const Duration open_for = clock_.now() - round.opened; open_for >= setup_.round_deadline)
     return fail(Errc::timed_out, fmt::format("round {} is open for {:.1f} s (deadline {:.1f} s): {}", round.info.round,

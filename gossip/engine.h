@@ -7,7 +7,11 @@
 // Rounds and synchrony.  publish() opens round r with a snapshot.  The round closes when the mixer awaits
 // nothing more, which needs this round's neighbours and nobody else.  A trainer under `bulk` waits for that
 // before it goes on; under `stale: s` up to s older rounds may still be open when it publishes; under `async`
-// it waits only when it has outrun its own exchanges by far (EngineSetup::skips_max).  A round that is open longer than the deadline is an error that names who was waited for.
+// it waits only when it has outrun its own exchanges by far (EngineSetup::skips_max).  A round that is open longer than the
+// deadline is an error that names who was waited for.
+//
+// Views.  install() tells of members that left or came.  Rounds before the view's first round go on without those who are
+// gone; the first round of the view begins when they are all closed, on the graph of those who are there.
 //
 // The shadow is the last published vector plus every correction not yet applied.  An asynchronous peer hears others from its
 // first publication on: before that it has nothing to answer with.
@@ -16,7 +20,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -27,6 +33,7 @@
 #include "base/memory.h"
 #include "base/result.h"
 #include "gossip/mixer.h"
+#include "gossip/view.h"
 #include "topologies/topology.h"
 #include "transports/channel.h"
 
@@ -39,10 +46,12 @@ struct EngineSetup {
   std::size_t rounds_open = 1;  // as the mixer was set up
   std::size_t skips_max = 8;    // asynchronous: publications in a row that may find the last exchange still open
   Duration round_deadline = std::chrono::seconds(60);
+  bool elastic = false;         // a peer that is gone is waited for until a view says that it is no member any more
 };
 
 struct EngineStats {
   Round rounds = 0;                // closed
+  Round cut_short = 0;             // rounds that were open when somebody they needed left
   Round skipped = 0;               // async: publications that found the last exchange still open
   double correction_norm = 0;      // 2-norm of the last correction
   std::uint64_t payloads_sent = 0;
@@ -59,6 +68,19 @@ class Engine {
   // Whether publish() is allowed: the oldest open round is fewer than `rounds_open` rounds old.  An asynchronous trainer
   // must not outrun its exchanges without end: the theory wants staleness bounded, and nobody would mix.
   bool can_publish() const;
+  // While held no round begins.
+  void hold(bool held) { held_ = held; }
+
+  // A newcomer begins in this view, at this round; nothing was published before.
+  void enter(const View& view, Round first_round);
+  // The members change.  Channels to those who left are dropped; those who came are to be introduced to the transport
+  // (Transport::set_peer) before the next step().  REQUIRES: the view's number is larger than that of the view before, its first round is
+  // not smaller than next_round().
+  void install(const View& view);
+  const View& view() const { return eras_.back().view; }
+  // Whom this peer may ever talk to in the newest view.
+  std::vector<PeerId> neighbours() const;
+
   // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
   // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.
   void publish(std::span<const float> vector, double learning_rate);
@@ -111,10 +133,21 @@ class Engine {
     std::vector<Pending> sends;
   };
 
+  struct Era {  // a view and what joins its members
+    View view;
+    std::unique_ptr<Topology> reduced;  // where somebody is absent
+  };
+
+  const Topology& graph(const Era& era) const { return era.reduced ? *era.reduced : topology_; }
+  Era era_of(const View& view) const;
+  bool era_ends() const;
+  void next_era();
+  void forget(PeerId peer);
   Result<> take(const Arrival& arrival);
   Result<> answer(const Arrival& arrival);
   Failure unawaited(const Arrival& arrival) const;
   void drop_gone(std::vector<Pending>& sends);
+  void drop_served(std::vector<Pending>& sends);
   Result<bool> advance(OpenRound& round);
   Result<bool> pump_sends(const RoundInfo& info, std::vector<Pending>& sends);
   Result<bool> pump_arrivals(OpenRound& round);
@@ -133,6 +166,9 @@ class Engine {
   Transport& transport_;
   Stream& stream_;
 
+  std::deque<Era> eras_;  // in front the one of the next round
+  bool held_ = false;
+  bool published_ = false;  // anything, yet
   Round next_round_ = 0;
   std::size_t skips_ = 0;  // in a row
   std::map<Round, OpenRound> open_;

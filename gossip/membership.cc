@@ -106,6 +106,7 @@ std::vector<Incarnation> Membership::desired() const {
 }
 
 void Membership::advance(Round next_round) {
+  if (!member_) enter(next_round);
   if (!member_ || error_) return;
   if (coordinator() != setup_.self) {
     proposal_.reset();
@@ -219,20 +220,31 @@ void Membership::installed(const View& view) {
     if (view.has(peer)) returned(peer, view.lives[peer]);
 }
 
-// Had a newcomer believed a single member, and that one died at once, it would be in a view that the others never were in.
-void Membership::invited(PeerId by, const View& view, std::vector<Incarnation> before, Round next_round) {
-  if (member_ || !view.has(setup_.self, setup_.life)) return;
-  View& newest = invitations_[by];
-  if (newest.number < view.number) newest = view;
-  const auto votes = std::count_if(invitations_.begin(), invitations_.end(), [&](const auto& one) { return one.second == view; });
-  std::int64_t veterans = 0;
-  for (PeerId peer = 0; peer < before.size(); ++peer) veterans += view.has(peer, before[peer]);
-  if (2 * votes <= veterans) return;
-  before_ = std::move(before);
-  installed(view);
-  if (!unanswered_ || unanswered_->second.number <= view_.number) return;
-  promised_ = unanswered_->second;
-  promise(unanswered_->first, promised_, next_round);
+// A newcomer goes where most of the old members, or all that live, went.  Had it believed a single one, and that one died at once, it would be in a
+// view that the others never were in.
+void Membership::enter(Round next_round) {
+  for (const auto& [by, invitation] : invitations_) {
+    const View& view = invitation.view;
+    if (!view.has(setup_.self, setup_.life)) continue;
+    std::size_t veterans = 0, living = 0, votes = 0, living_votes = 0;
+    for (PeerId peer = 0; peer < view.lives.size(); ++peer) {
+      if (!view.has(peer, invitation.before[peer])) continue;
+      const bool lives = setup_.alive[peer] == view.lives[peer];
+      const auto vote = invitations_.find(peer);
+      const bool voted = vote != invitations_.end() && vote->second.view == view;
+      ++veterans;
+      living += lives;
+      votes += voted;
+      living_votes += lives && voted;
+    }
+    if (2 * votes <= veterans && (living == 0 || living_votes < living)) continue;
+    before_ = invitation.before;
+    installed(View(view));
+    if (!unanswered_ || unanswered_->second.number <= view_.number) return;
+    promised_ = unanswered_->second;
+    promise(unanswered_->first, promised_, next_round);
+    return;
+  }
 }
 
 Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round next_round) {
@@ -257,7 +269,8 @@ Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round 
     std::vector<Incarnation> before(setup_.alive.size());
     reader.array(std::span<Incarnation>(before));
     if (!reader.ok() || reader.left() > 0) return corrupt();
-    invited(from, view, std::move(before), next_round);
+    Invitation& newest = invitations_[from];
+    if (newest.view.number <= view.number) newest = {view, std::move(before)};  // the same again: of another life of that member
     advance(next_round);
     return {};
   }

@@ -10,7 +10,8 @@
 //        answers promise(ballot, its next round, the view that it is in).
 //     2. When all have promised, the new view begins at the largest of those rounds: nobody has begun it yet, and
 //        the rounds before it are finished in the old view, without the edges to those who are gone.  install(view) goes
-//        to them all.  Each hands it to the newcomers in it, who enter when most of the old members have done so.
+//        to them all.  Each hands it to the newcomers in it, who enter when most of the old members, or all that live, have
+//        done so.
 //
 // A coordinator that dies is followed by the next one; whoever is in its last view hands that on, so that all agree on who is next.  All living members must answer it, so if anybody still alive has
 // installed the view that the dead one proposed, the new one hears of it and hands it on before it proposes its own.
@@ -104,7 +105,7 @@ class Membership {
   void promise(PeerId to, const Ballot& ballot, Round next_round);
   void count_promises();
   void install(const View& view, const Ballot& ballot);
-  void invited(PeerId by, const View& view, std::vector<Incarnation> before, Round next_round);
+  void enter(Round next_round);
   void installed(const View& view);
   void hand_on();
   void send(PeerId to, const Writer& writer);
@@ -123,7 +124,11 @@ class Membership {
   std::vector<Incarnation> applied_;  // lives that asked to be taken in
   // A newcomer's:
   bool applying_ = false;
-  std::map<PeerId, View> invitations_;                   // the newest one of each member
+  struct Invitation {
+    View view;
+    std::vector<Incarnation> before;  // the view before it
+  };
+  std::map<PeerId, Invitation> invitations_;  // the newest one of each member
   std::optional<std::pair<PeerId, Ballot>> unanswered_;  // the newest prepare that came before the view that it builds on
   std::vector<Message> messages_;
   std::optional<Error> error_;

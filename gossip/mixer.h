@@ -22,6 +22,9 @@
 // corrections so far, also those that the trainer has not applied.  result() is asked after every arrived()
 // and encode(), and gives what there is.
 //
+// The members may change (view.h).  Between two rounds view() tells; a round that was open when somebody went ends without
+// those who are gone: arrived() then gets fewer arrivals than were awaited, or is not called at all.
+//
 // A Mixer belongs to one thread, its engine's.
 #pragma once
 
@@ -39,6 +42,7 @@
 #include "base/memory.h"
 #include "base/result.h"
 #include "base/serial.h"
+#include "gossip/view.h"
 #include "kernels/compressor.h"
 #include "topologies/topology.h"
 #include "transports/channel.h"
@@ -52,6 +56,7 @@ struct RoundInfo {
   const Neighbourhood* edges = nullptr;  // this round's, from the topology
   double learning_rate = 0;              // of the local step before this round
   std::size_t slot = 0;                  // of the open rounds: 0 .. slots-1
+  std::uint32_t view = 0;                // the number of the view that holds in it
 };
 
 // A payload that the mixer wants sent: encoded once, delivered to each of `to`.
@@ -137,6 +142,11 @@ class Mixer {
 
   // Writes the whole of `add`; without a value there is nothing to do (asynchronous mixers only).
   virtual std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) = 0;
+
+  // From the next round on `view` holds, and `graph` (of the members alone, if some are absent) joins them; `changed` are the ranks
+  // that left, came, or are in another life.  Asynchronous: at once.  What both ends of an edge keep of each other starts afresh where one end
+  // has changed.  A newcomer is told of its first view before its first round, and never gets start().
+  virtual void view(const View& /*view*/, const Topology& /*graph*/, std::span<const PeerId> /*changed*/) {}
 
   // For those who watch from outside (the simulator's checkers): the replica shared with `peer`, as of the last payload
   // encoded (own) or handed over (theirs).  Empty where the algorithm keeps none per edge.

@@ -123,6 +123,10 @@ Result<> check_requirements(const Algorithm& algorithm, const MixerSetup& setup)
     return refuse("{} closes one round before it opens the next, so synchrony: stale with {} rounds behind makes no sense; use synchrony: bulk, or "
                   "algorithm: d-psgd or sgp",
                   algorithm.name, setup.rounds_open - 1);
+  if (setup.elastic && !algorithm.elastic)
+    return refuse("{} needs every peer that it began with, so membership.mode: elastic makes no sense; use membership.mode: fixed, or algorithm: "
+                  "d-psgd or choco-sgd",
+                  algorithm.name);
   GOSSAMER_TRY(check_codec(algorithm, *setup.compressor));
   GOSSAMER_TRY(check_shape(algorithm, setup));
   if (algorithm.weights == Weights::any) return {};

@@ -102,6 +102,7 @@ MixerSetup mixer_setup(const RunFile& run, PeerId self, const Topology& topology
           .replicas = run.mixing.replicas == "per-edge"    ? ReplicaForm::per_edge
                       : run.mixing.replicas == "aggregate" ? ReplicaForm::aggregate
                                                            : ReplicaForm::automatic,
+          .elastic = run.membership.mode == MembershipMode::elastic,
           .rounds_open = run.synchrony.mode == Synchrony::stale ? run.synchrony.stale + std::size_t{1} : 1,
           .momentum = run.mixing.momentum,
           .clip = run.mixing.clip,

@@ -22,6 +22,7 @@ namespace {
 
 constexpr Synchrony kSynchronies[] = {Synchrony::bulk, Synchrony::stale, Synchrony::async};
 constexpr Overlap kOverlaps[] = {Overlap::none, Overlap::delayed, Overlap::layerwise};
+constexpr MembershipMode kMembershipModes[] = {MembershipMode::fixed, MembershipMode::elastic};
 constexpr MixingOrder kOrders[] = {MixingOrder::adapt_then_combine, MixingOrder::combine_then_adapt};
 constexpr Scope kScopes[] = {Scope::tensor, Scope::model};
 constexpr CodecId kCodecs[] = {CodecId::none,     CodecId::fp16, CodecId::bf16, CodecId::top_k,
@@ -123,6 +124,17 @@ void read_deadlines(const YamlMap& map, DeadlineOptions* options) {
   }
 }
 
+void read_membership(const YamlMap& map, MembershipOptions* options) {
+  options->mode = choose(map, "mode", kMembershipModes, options->mode);
+  if (options->mode == MembershipMode::elastic) {
+    options->restarts = map.count("restarts", options->restarts, {.least = 0, .most = 1'000'000});
+    options->restart_after = map.duration("restart_after", options->restart_after, {.least = 0, .most = 86'400});
+  } else {
+    for (const char* key : {"restarts", "restart_after"})
+      map.inapplicable(key, "mode", "peers return to a run only with mode: elastic");
+  }
+}
+
 void read_report(const YamlMap& map, ReportOptions* options) {
   options->interval_steps = map.count("interval_steps", options->interval_steps);
   options->evaluate_every_epochs =
@@ -178,6 +190,7 @@ RunFile read(YamlDocument& document, const Paths& paths) {
     slow.fail(fmt::format("there is no peer {} among {}; ranks begin at 0", run.trainer.slow.peer, run.topology.peers));
   read_transport(top.map("transport"), &run.transport);
   read_deadlines(top.map("deadlines"), &run.deadlines);
+  read_membership(top.map("membership"), &run.membership);
   read_report(top.map("report"), &run.report);
   return run;
 }
@@ -287,6 +300,14 @@ std::string_view name(Synchrony mode) {
       return "stale";
     case Synchrony::async:
       return "async";
+  }
+  return "unknown";
+}
+
+std::string_view name(MembershipMode mode) {
+  switch (mode) {
+    case MembershipMode::fixed: return "fixed";
+    case MembershipMode::elastic: return "elastic";
   }
   return "unknown";
 }

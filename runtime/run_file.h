@@ -59,6 +59,18 @@ struct DeadlineOptions {
   Duration round = std::chrono::seconds(60);     // how long a round may wait for a neighbour
 };
 
+// Whether the members of a run may change.
+enum class MembershipMode : std::uint8_t {
+  fixed,    // a peer that dies ends the run
+  elastic,  // the others go on without it; started again, it returns
+};
+
+struct MembershipOptions {
+  MembershipMode mode = MembershipMode::fixed;
+  std::uint32_t restarts = 0;                    // `gossamer run`: how often it starts a peer again that died
+  Duration restart_after = std::chrono::seconds(1);
+};
+
 struct TrainerOptions {
   TaskOptions task;  // which model and loss
   DataOptions data;
@@ -94,6 +106,7 @@ struct RunFile {
   TrainerOptions trainer;
   TransportOptions transport;
   DeadlineOptions deadlines;
+  MembershipOptions membership;
   ReportOptions report;
   std::uint64_t seed = 1;
 };
@@ -126,6 +139,7 @@ std::string variable_of(std::string_view key);
 // The words of run files.
 std::string_view name(Synchrony mode);
 std::string_view name(Overlap overlap);
+std::string_view name(MembershipMode mode);
 std::string_view name(MixingOrder order);
 std::string_view name(CodecId codec);
 std::string_view name(Scope scope);

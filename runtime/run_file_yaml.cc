@@ -192,6 +192,13 @@ std::string to_yaml(const RunFile& run) {
   deadlines.duration("silence", run.deadlines.silence);
   deadlines.duration("round", run.deadlines.round);
 
+  const Section membership = top.map("membership");
+  membership.text("mode", name(run.membership.mode));
+  if (run.membership.mode == MembershipMode::elastic) {
+    membership.count("restarts", run.membership.restarts);
+    membership.duration("restart_after", run.membership.restart_after);
+  }
+
   const Section report = top.map("report");
   report.count("interval_steps", run.report.interval_steps);
   report.number("evaluate_every_epochs", run.report.evaluate_every_epochs);

@@ -63,14 +63,9 @@ Wants Worker::advance() {
         break;
 
       case At::window_end:
-        if (setup_.free_running) {
-          if (!engine_.can_publish()) return Wants::exchange;
-          engine_.apply(trainer_.model());
-        } else if (outstanding_) {
-          if (engine_.open_rounds() > 0) return Wants::exchange;
-          engine_.apply(trainer_.model());
-          outstanding_ = false;
-        }
+        if (!setup_.free_running && outstanding_ && engine_.open_rounds() > 0) return Wants::exchange;
+        if (!engine_.can_publish()) return Wants::exchange;
+        engine_.apply(trainer_.model());
         engine_.publish(trainer_.model(), published_rate_);
         outstanding_ = true;
         at_ = setup_.delayed || setup_.free_running ? At::step : At::model_exchange;

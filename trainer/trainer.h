@@ -35,6 +35,9 @@ class Trainer {
   std::uint64_t steps() const { return step_; }  // finished
   double learning_rate() const;                  // of the step under way, or the next one
 
+  // Counts as if so many steps were finished: a peer that comes late begins where the others are.
+  void go_to(std::uint64_t step) { step_ = step; }
+
   // Between two steps: the step count and the optimizer's state.  The model is the caller's to keep.
   void save(Writer& writer) const;
   Result<> load(Reader& reader);

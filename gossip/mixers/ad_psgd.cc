@@ -85,6 +85,11 @@ class AdPsgd final : public Mixer {
     return Affine{};
   }
 
+  // A question to somebody who is gone moves nobody; nor does one from there.
+  void view(const View&, const Topology&, std::span<const PeerId> changed) override {
+    for (const PeerId peer : changed) asked_.erase(peer);
+  }
+
  private:
   void move_half_way(std::span<const float> theirs, std::span<const float> own) {
     for (std::size_t i = 0; i < delta_.size(); ++i) delta_[i] = 0.5f * (theirs[i] - own[i]);

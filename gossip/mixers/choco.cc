@@ -143,6 +143,12 @@ class ChocoPerEdge final : public Choco {
     return Affine{};
   }
 
+  // Both ends of an edge to another life start at 0: the newcomer has not seen where the others started.
+  void view(const View& view, const Topology&, std::span<const PeerId> changed) override {
+    for (const PeerId peer : changed) edges_.erase(peer);
+    lives_ = view.lives;
+  }
+
   std::span<const float> replica(PeerId peer, Replica which) const override {
     const auto found = edges_.find(peer);
     if (found == edges_.end()) return {};
@@ -188,7 +194,7 @@ class ChocoPerEdge final : public Choco {
     auto found = edges_.find(peer);
     if (found == edges_.end()) {
       found = edges_.emplace(peer, Replicas{AlignedBuffer<float>(setup_.layout->size()), AlignedBuffer<float>(setup_.layout->size())}).first;
-      if (!common_.empty()) {
+      if (!common_.empty() && (lives_.empty() || lives_[peer] == 1)) {
         copy(common_, found->second.own.span());
         copy(common_, found->second.theirs.span());
       }
@@ -198,6 +204,7 @@ class ChocoPerEdge final : public Choco {
 
   std::vector<float> common_;  // where the replicas of an edge not met yet start; empty: at 0
   std::map<PeerId, Replicas> edges_;
+  std::vector<Incarnation> lives_;  // empty: everybody's first
   AlignedBuffer<float> sum_;
 };
 
@@ -275,7 +282,10 @@ Result<std::unique_ptr<Mixer>> make_choco(const MixerSetup& setup) {
                 fmt::format("mixing.replicas: aggregate is right only while the graph never changes, and {} changes every round; use "
                             "mixing.replicas: per-edge, or a static graph",
                             setup.topology->name()));
-  if (setup.replicas == ReplicaForm::per_edge || !is_static) return std::make_unique<ChocoPerEdge>(setup);
+  if (setup.replicas == ReplicaForm::aggregate && setup.elastic)
+    return fail(Errc::invalid_argument, "mixing.replicas: aggregate has the weights of everybody in its sum, also of those who leave; use mixing.replicas: "
+                                        "per-edge with membership.mode: elastic");
+  if (setup.replicas == ReplicaForm::per_edge || !is_static || setup.elastic) return std::make_unique<ChocoPerEdge>(setup);
   return std::make_unique<ChocoAggregate>(setup);
 }
 

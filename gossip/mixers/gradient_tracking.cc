@@ -68,6 +68,9 @@ class GradientTracking final : public Mixer {
     return Affine{};
   }
 
+  // The sum of all y lost what those who left held: y = g, as at the start.
+  void view(const View&, const Topology&, std::span<const PeerId>) override { copy(old_.span(), tracker_.span()); }
+
   void save(Writer& writer) const override {
     writer.array(tracker_.span());
     writer.array(old_.span());

@@ -119,6 +119,10 @@ class PowerGossip final : public Mixer {
     return Affine{};
   }
 
+  void view(const View&, const Topology&, std::span<const PeerId> changed) override {
+    for (const PeerId peer : changed) links_.erase(peer);
+  }
+
   void save(Writer& writer) const override {
     writer.put<std::uint64_t>(links_.size());
     for (const auto& [peer, link] : links_) {

@@ -26,8 +26,9 @@ constexpr std::size_t kCountSize = sizeof(std::uint64_t);
 
 class RelaySgd final : public Mixer {
  public:
-  explicit RelaySgd(const MixerSetup& setup) : setup_(setup), message_(setup.layout->size()), seen_(setup.layout->size()) {
-    for (const Edge& edge : setup.topology->at(0, setup.self).in) heard_[edge.peer].sum = AlignedBuffer<float>(setup.layout->size());
+  explicit RelaySgd(const MixerSetup& setup)
+      : setup_(setup), members_(setup.peers), message_(setup.layout->size()), seen_(setup.layout->size()) {
+    listen_to(*setup.topology);
   }
 
   std::string_view name() const override { return "relay-sgd"; }
@@ -63,8 +64,8 @@ class RelaySgd final : public Mixer {
       Heard& heard = heard_.at(arrival.from);
       if (arrival.bytes.size() < kCountSize) return fail(Errc::corrupt, fmt::format("peer {} sent no count", arrival.from));
       std::memcpy(&heard.count, arrival.bytes.data(), kCountSize);
-      if (heard.count < 1 || heard.count >= setup_.peers)
-        return fail(Errc::corrupt, fmt::format("peer {} sent the sum of {} models, of {} peers", arrival.from, heard.count, setup_.peers));
+      if (heard.count < 1 || heard.count >= members_)
+        return fail(Errc::corrupt, fmt::format("peer {} sent the sum of {} models, of {} peers", arrival.from, heard.count, members_));
       GOSSAMER_TRY(decode_vector(stream, setup_, arrival.bytes.subspan(kCountSize), heard.sum.span()));
     }
     return Plan{};
@@ -77,10 +78,16 @@ class RelaySgd final : public Mixer {
       axpy(1, heard.sum.span(), add);
       count += heard.count;
     }
-    const double own = static_cast<double>(count), n = static_cast<double>(setup_.peers);
+    const double own = static_cast<double>(count), n = static_cast<double>(members_);
     for (std::size_t i = 0; i < add.size(); ++i)
       add[i] = static_cast<float>((static_cast<double>(add[i]) - own * static_cast<double>(shadow_[i])) / n);
     return Affine{};
+  }
+
+  // What was relayed counts models of those who left, and on other ways: it starts anew.
+  void view(const View& view, const Topology& graph, std::span<const PeerId>) override {
+    members_ = view.members();
+    listen_to(graph);
   }
 
   void save(Writer& writer) const override {
@@ -104,7 +111,13 @@ class RelaySgd final : public Mixer {
     std::uint64_t count = 0;   // of models in it
   };
 
+  void listen_to(const Topology& tree) {
+    heard_.clear();
+    for (const Edge& edge : tree.at(0, setup_.self).in) heard_[edge.peer].sum = AlignedBuffer<float>(setup_.layout->size());
+  }
+
   MixerSetup setup_;
+  std::size_t members_;
   std::map<PeerId, Heard> heard_;
   std::span<const float> shadow_;
   AlignedBuffer<float> message_, seen_;

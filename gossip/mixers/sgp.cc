@@ -93,6 +93,12 @@ class Sgp final : public Mixer {
     return Mass{weight_, x_.span(), expected_.span()};
   }
 
+  // What those who left held is lost to the sums: everybody starts again from the model it trains, with weight 1.
+  void view(const View&, const Topology&, std::span<const PeerId>) override {
+    started_ = false;
+    weight_ = 1;
+  }
+
   void save(Writer& writer) const override {
     writer.put<std::uint8_t>(started_);
     writer.put(weight_);

@@ -227,6 +227,8 @@ class WatchedMixer final : public Mixer {
     return affine;
   }
 
+  void view(const View& view, const Topology& graph, std::span<const PeerId> changed) override { inner_->view(view, graph, changed); }
+
   std::span<const float> replica(PeerId peer, Replica which) const override { return inner_->replica(peer, which); }
   std::optional<Mass> mass() const override { return inner_->mass(); }
   void save(Writer& writer) const override { inner_->save(writer); }

@@ -1,0 +1,129 @@
+#include "runtime/elastic.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+#include "base/serial.h"
+#include "topologies/topology_spec.h"
+
+namespace gossamer {
+namespace {
+
+std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+
+}  // namespace
+
+Elastic::Elastic(ElasticSetup setup, const Topology& graph, Engine& engine, Trainer& trainer)
+    : setup_(std::move(setup)),
+      graph_(graph),
+      engine_(engine),
+      trainer_(trainer),
+      membership_({.self = setup_.self,
+                   .life = setup_.life,
+                   .alive = setup_.alive,
+                   .rounds_shared = setup_.rounds_shared,
+                   .member = !setup_.newcomer}),
+      member_(!setup_.newcomer) {
+  setup_.alive[setup_.self] = setup_.life;
+  look_for_sponsor();
+}
+
+void Elastic::died(PeerId peer, Incarnation life) {
+  if (setup_.alive.at(peer) <= life) setup_.alive[peer] = 0;
+  asking_.erase(peer);
+  membership_.died(peer, life);
+  if (sponsor_ == peer) {
+    sponsor_.reset();
+    look_for_sponsor();
+  }
+  settle();
+}
+
+void Elastic::returned(PeerId peer, Incarnation life) {
+  setup_.alive.at(peer) = std::max(setup_.alive[peer], life);
+  asking_.erase(peer);
+  no_members_.erase(peer);
+  membership_.returned(peer, life);
+  look_for_sponsor();
+  settle();
+}
+
+void Elastic::look_for_sponsor() {
+  if (member_ || has_state_ || sponsor_) return;
+  const auto asks = [&](PeerId peer) { return peer != setup_.self && alive(peer) && !no_members_.contains(peer); };
+  const std::vector<PeerId> neighbours = potential_neighbours(graph_, setup_.self);
+  if (const auto near = std::find_if(neighbours.begin(), neighbours.end(), asks); near != neighbours.end()) {
+    sponsor_ = *near;
+  } else {
+    for (PeerId peer = 0; peer < setup_.alive.size() && !sponsor_; ++peer)
+      if (asks(peer)) sponsor_ = peer;
+  }
+  if (sponsor_) messages_.push_back({*sponsor_, kStatePlease, ""});
+}
+
+Result<> Elastic::heard(PeerId from, std::string_view topic, std::string_view bytes) {
+  if (topic == kViews) {
+    GOSSAMER_TRY(membership_.heard(from, bytes_of(bytes), engine_.next_round()));
+    settle();
+  } else if (topic == kStatePlease) {
+    if (from >= setup_.alive.size()) return {};
+    if (member_) {
+      asking_.insert(from);
+    } else {
+      messages_.push_back({from, kState, ""});
+    }
+  } else if (topic == kState && !has_state_ && from == sponsor_) {
+    if (bytes.empty()) {  // it is a newcomer itself
+      no_members_.insert(from);
+      sponsor_.reset();
+      look_for_sponsor();
+      return {};
+    }
+    Reader reader(bytes_of(bytes));
+    std::vector<float> model(trainer_.model().size());
+    reader.array(std::span(model));
+    if (!reader.ok()) return fail(Errc::corrupt, fmt::format("peer {} sent a model that does not parse, or of another size", from));
+    GOSSAMER_TRY(trainer_.load(reader));
+    std::copy(model.begin(), model.end(), trainer_.model().begin());
+    has_state_ = true;
+    membership_.apply();
+    settle();
+  }
+  return {};
+}
+
+void Elastic::at_rest() {
+  if (asking_.empty()) return;
+  Writer writer;
+  writer.array(std::span<const float>(trainer_.model()));
+  trainer_.save(writer);
+  for (const PeerId peer : std::exchange(asking_, {})) messages_.push_back({peer, kState, text_of(writer.view())});
+}
+
+// What follows from what was just heard.
+void Elastic::settle() {
+  membership_.advance(engine_.next_round());
+  for (const View& view : membership_.take_views()) {
+    if (!member_) {
+      member_ = true;
+      const Round begun = trainer_.steps() / setup_.local_steps;
+      engine_.enter(view, setup_.rounds_shared ? view.first_round : begun);
+      trainer_.go_to(engine_.next_round() * setup_.local_steps);
+      for (PeerId peer = 0; peer < view.lives.size(); ++peer)
+        if (peer != setup_.self && view.has(peer)) newcomers_.push_back({peer, view.lives[peer]});
+      continue;
+    }
+    for (const PeerId peer : changed(engine_.view(), view))
+      if (view.has(peer)) newcomers_.push_back({peer, view.lives[peer]});
+    engine_.install(view);
+  }
+  engine_.hold(membership_.frozen());
+  for (auto& message : membership_.take_messages()) messages_.push_back({message.to, kViews, text_of(message.bytes)});
+}
+
+std::vector<Elastic::Message> Elastic::take_messages() { return std::exchange(messages_, {}); }
+std::vector<Elastic::Newcomer> Elastic::take_newcomers() { return std::exchange(newcomers_, {}); }
+
+}  // namespace gossamer

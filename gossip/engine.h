@@ -70,6 +70,7 @@ class Engine {
   bool can_publish() const;
   // While held no round begins.
   void hold(bool held) { held_ = held; }
+  bool held() const { return held_; }
 
   // A newcomer begins in this view, at this round; nothing was published before.
   void enter(const View& view, Round first_round);

@@ -51,8 +51,13 @@ Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view
     GOSSAMER_TRY_ASSIGN(auto record, messages::unpack_record(bytes));
     record.record.peer = from;
     const std::uint64_t step = record.record.step;
+    if (settled_until_ && step <= *settled_until_) return {};  // of one who came late; the row is written
     steps_[step].insert_or_assign(from, std::move(record));
-    if (steps_[step].size() == peers_) settle(step);
+    reported_[from] = step;
+    std::vector<std::uint64_t> complete;
+    for (const auto& [earlier, records] : steps_)
+      if (all_reported(earlier)) complete.push_back(earlier);
+    for (const std::uint64_t one : complete) settle(one);
   } else if (topic == messages::kSummary) {
     GOSSAMER_TRY_ASSIGN(auto summary, messages::unpack_summary(bytes));
     summary.peer = from;
@@ -66,14 +71,34 @@ Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view
   return {};
 }
 
+void Coordinator::left(PeerId peer) {
+  if (!absent_.insert(peer).second) return;
+  std::vector<std::uint64_t> complete;
+  for (const auto& [step, records] : steps_)
+    if (all_reported(step)) complete.push_back(step);
+  for (const std::uint64_t step : complete) settle(step);
+}
+
+// Steps are reported in order, so what a newcomer missed is complete without it once it has reported a later one.
+bool Coordinator::all_reported(std::uint64_t step) const {
+  const auto records = steps_.find(step);
+  for (PeerId peer = 0; peer < peers_; ++peer) {
+    if (absent_.contains(peer) || records->second.contains(peer)) continue;
+    const auto last = reported_.find(peer);
+    if (last == reported_.end() || last->second < step) return false;
+  }
+  return true;
+}
+
 // All peers have reported this step: the consensus distance is known, and the rows can be written.
 void Coordinator::settle(std::uint64_t step) {
   auto& records = steps_[step];
+  settled_until_ = std::max(settled_until_.value_or(0), step);
   Interval all{.step = step, .loss = 0, .accuracy = 0, .consensus_distance = distance_of_sketches(records)};
   for (auto& [peer, record] : records) {
     IntervalRecord& row = record.record;
     row.consensus_distance = all.consensus_distance;
-    const double share = 1.0 / static_cast<double>(peers_);
+    const double share = 1.0 / static_cast<double>(records.size());
     all.epoch += row.epoch * share;
     all.seconds = std::max(all.seconds, row.seconds);
     all.loss += row.loss * share;
@@ -95,12 +120,12 @@ std::vector<Interval> Coordinator::intervals() { return std::exchange(settled_, 
 std::vector<PeerId> Coordinator::missing() const {
   std::vector<PeerId> missing;
   for (PeerId peer = 0; peer < peers_; ++peer)
-    if (!summaries_.contains(peer) || !models_.contains(peer)) missing.push_back(peer);
+    if (!absent_.contains(peer) && (!summaries_.contains(peer) || !models_.contains(peer))) missing.push_back(peer);
   return missing;
 }
 
 Result<RunSummary> Coordinator::finish(Task& task, Stream& stream, double wall_s, double samples, Round rounds) {
-  const double n = static_cast<double>(peers_);
+  const double n = static_cast<double>(models_.size());
   // The mean in double, in the order of the peers.
   std::vector<double> sum(layout_.size());
   for (const auto& [peer, model] : models_)

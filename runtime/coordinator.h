@@ -8,6 +8,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,8 +47,13 @@ class Coordinator {
   // The newest step that all peers have reported since the last call, if any.
   std::vector<Interval> intervals();
 
-  // All summaries and models are in.
-  bool complete() const { return summaries_.size() == peers_ && models_.size() == peers_; }
+  // A peer left, and is not expected to report any more; or came (again).
+  void left(PeerId peer);
+  void came(PeerId peer) { absent_.erase(peer); }
+  std::size_t present() const { return peers_ - absent_.size(); }
+
+  // All summaries and models are in, of those who are there.
+  bool complete() const { return missing().empty(); }
   std::vector<PeerId> missing() const;
 
   // Averages the models, evaluates, and writes summary, models and report.  REQUIRES: complete().
@@ -54,6 +61,7 @@ class Coordinator {
 
  private:
   Result<> write(const RunSummary& summary, std::span<const float> mean);
+  bool all_reported(std::uint64_t step) const;
   void settle(std::uint64_t step);
 
   const RunFile& run_;
@@ -62,6 +70,9 @@ class Coordinator {
   Log& log_;
   std::string out_;
   std::size_t peers_;
+  std::set<PeerId> absent_;
+  std::map<PeerId, std::uint64_t> reported_;     // each peer's last step
+  std::optional<std::uint64_t> settled_until_;
   std::vector<RecordWriter> writers_;
   std::map<std::uint64_t, std::map<PeerId, messages::Record>> steps_;  // not yet reported by all
   std::vector<IntervalRecord> records_;                                // for the report

@@ -35,6 +35,7 @@ struct Child {
   bool alive = false;
   bool kill_sent = false;
   bool paused = false;  // when it was asked to stop
+  std::optional<Time> again;  // when it is started again
   ChildEnd end;
 };
 
@@ -98,11 +99,12 @@ class Launcher {
   void pass_on(std::size_t index, std::string_view line);
   void finish(Child& child, int signal);
   void reap(std::size_t index, Child& child);
+  void restart_due();
   void stop_all();
   void kill_all();
   static void kill(Child& child);
   bool anyone_alive() const {
-    return std::any_of(children_.begin(), children_.end(), [](const Child& child) { return child.alive; });
+    return std::any_of(children_.begin(), children_.end(), [](const Child& child) { return child.alive || child.again; });
   }
 
   const LaunchOptions& options_;
@@ -111,6 +113,7 @@ class Launcher {
   std::vector<Child> children_;
   std::vector<std::size_t> failed_;  // in the order in which they ended
   std::optional<Time> stop_at_;      // when whoever still runs is killed
+  std::optional<Time> end_at_;       // elastic, child 0 has ended well: when whoever still runs is asked to stop
   bool interrupted_ = false;
 };
 
@@ -190,6 +193,7 @@ Result<> Launcher::start(std::size_t index, Child& child) {
 void Launcher::wait() {
   while (anyone_alive()) {
     Duration timeout = std::chrono::hours(1);  // nothing is due: only a child or a signal wakes us
+    if (end_at_ && !stop_at_) timeout = *end_at_ - clock_.now();
     if (stop_at_) {
       timeout = *stop_at_ - clock_.now();
       if (timeout <= Duration::zero()) {
@@ -197,7 +201,10 @@ void Launcher::wait() {
         timeout = std::chrono::seconds(1);
       }
     }
+    for (const Child& child : children_)
+      if (child.again) timeout = std::min<Duration>(timeout, *child.again - clock_.now());
     poll_once(timeout);
+    restart_due();
   }
   // The last words of those that ended.
   const Time until = clock_.now() + kDrainDeadline;
@@ -286,12 +293,38 @@ void Launcher::finish(Child& child, int signal) {
 void Launcher::reap(std::size_t index, Child& child) {
   finish(child, 0);
   if (child.lines) read_lines(index, child);
+  if (options_.elastic && index == 0 && child.end.well()) {
+    // The run is over.  Whoever is not done yet came back too late.
+    for (Child& other : children_) other.again.reset();
+    if (!stop_at_) end_at_ = clock_.now() + options_.stop_deadline;
+  }
   if (child.end.well()) return;
+  if (options_.elastic && index != 0) {
+    if (!stop_at_ && !end_at_ && child.end.restarts < options_.restarts) child.again = clock_.now() + options_.restart_after;
+    return;
+  }
   failed_.push_back(index);
   stop_all();
 }
 
+// Starts again who died and has waited long enough.
+void Launcher::restart_due() {
+  if (end_at_ && clock_.now() >= *end_at_) stop_all();
+  for (std::size_t i = 0; i < children_.size(); ++i) {
+    Child& child = children_[i];
+    if (!child.again || clock_.now() < *child.again) continue;
+    const std::uint32_t restarts = child.end.restarts + 1;
+    child = {};
+    child.end.restarts = restarts;
+    if (const auto started = start(i, child); !started) {
+      pass_on(i, started.error().message);
+      child.end.code = exit_code(started.error().code);
+    }
+  }
+}
+
 void Launcher::stop_all() {
+  for (Child& child : children_) child.again.reset();
   if (stop_at_) return;
   stop_at_ = clock_.now() + options_.stop_deadline;
   for (const Child& child : children_) {
@@ -351,6 +384,9 @@ LaunchReport Launcher::report() const {
     report.exit_code = end.signal != 0 ? exit_code(Errc::peer_gone) : end.code;
     report.message = describe(*report.failed, end);
   }
+  for (std::size_t i = 1; options_.elastic && !report.failed && !interrupted_ && i < children_.size(); ++i)
+    if (const ChildEnd& end = report.ends[i]; !end.well())
+      report.message += fmt::format("{}{} (started again {} times)", report.message.empty() ? "" : "; ", describe(i, end), end.restarts);
   if (killed > 0)
     report.message += fmt::format("; {} of {} peers did not end within {:g} s of being asked and were killed",
                                   killed, report.ends.size(), seconds(options_.stop_deadline));

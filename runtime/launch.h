@@ -4,7 +4,8 @@
 //   - SIGINT, SIGTERM and SIGHUP are passed on as SIGTERM; whoever has not ended after `stop_deadline` is
 //   killed, and a
 //     second signal kills at once.
-//   - The first child that fails makes the launcher stop the others in the same way.
+//   - The first child that fails makes the launcher stop the others in the same way; in an elastic run only child 0
+//   does, the others are started again.  When child 0 has ended well the others have `stop_deadline` to end, too.
 //   - What a child leaves running behind it (its process group) is killed with it.
 //
 // Child 0's standard output is the launcher's own; that of the others goes where their standard error goes:
@@ -27,6 +28,9 @@ struct LaunchOptions {
   std::vector<std::vector<std::string>> arguments;  // per child, without the program's name
   std::vector<std::string> environment;             // "NAME=value", all that the children get
   Duration stop_deadline = std::chrono::seconds(10);
+  bool elastic = false;
+  std::uint32_t restarts = 0;  // elastic: how often each child but 0 is started again
+  Duration restart_after = std::chrono::seconds(1);
   int error_descriptor = 2;  // where the children's lines go
 };
 
@@ -35,13 +39,14 @@ struct ChildEnd {
   int signal = 0;         // that ended it
   bool killed = false;    // by the launcher, after the deadline
   std::string last_line;  // of its standard error
+  std::uint32_t restarts = 0;  // it was started again; the rest is of its last life
 
   bool well() const { return code == 0 && signal == 0; }
 };
 
 struct LaunchReport {
   std::vector<ChildEnd> ends;
-  // The child that is to blame: the first that failed, but one that failed by itself before one that only
+  // The child that is to blame (elastic: 0 or none): the first that failed, but one that failed by itself before one that only
   // noticed (exit code 5 or 6) that another was gone.
   std::optional<std::size_t> failed;
   bool interrupted = false;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <future>
+#include <set>
 #include <thread>
 #include <unistd.h>
 #include <xxhash.h>
@@ -18,6 +19,7 @@
 #include "runtime/check_run.h"
 #include "runtime/control/control.h"
 #include "runtime/coordinator.h"
+#include "runtime/elastic.h"
 #include "runtime/engine_driver.h"
 #include "runtime/messages.h"
 #include "runtime/doctor.h"
@@ -47,10 +49,13 @@ class Peer {
   Result<> join();
   Result<> compose();
   Result<> agree_on_start();
+  Result<> catch_up();
   Result<> train();
   Result<> finish();
 
   Result<> check_control();
+  Result<> follow_members();
+  Result<> gone(const Death& death);
   Result<> drive(Wants wants);
   Result<> keep_pace(Time begun);
   Result<> barrier(std::string_view name, Duration deadline);
@@ -83,6 +88,9 @@ class Peer {
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<Worker> worker_;
   std::unique_ptr<EngineDriver> driver_;
+  std::unique_ptr<Elastic> elastic_;          // where members may change
+  std::set<PeerId> departed_;                 // left, and the rest of the peers know
+  bool at_rest_ = false;                      // the model is between two steps
   std::unique_ptr<Coordinator> coordinator_;  // rank 0
   std::unique_ptr<StatusLine> status_;        // rank 0
   Status shown_;
@@ -104,7 +112,7 @@ Result<> Peer::run() {
   GOSSAMER_TRY(join());
   const auto work = [&]() -> Result<> {
     GOSSAMER_TRY(compose());
-    GOSSAMER_TRY(agree_on_start());
+    GOSSAMER_TRY(roster_.started ? catch_up() : agree_on_start());
     GOSSAMER_TRY(train());
     return finish();
   };
@@ -133,6 +141,7 @@ Result<> Peer::join() {
                                                 .host = run_.transport.interface,
                                                 .run_hash = XXH3_64bits(text.data(), text.size()),
                                                 .software_version = std::string(gossamer_version()),
+                                                .elastic = run_.membership.mode == MembershipMode::elastic,
                                                 .join_deadline = run_.deadlines.join,
                                                 .heartbeat = run_.deadlines.heartbeat,
                                                 .silence_deadline = run_.deadlines.silence},
@@ -169,10 +178,12 @@ Result<> Peer::compose() {
                                                           .payload_size_max = mixer_->payload_capacity(),
                                                           .checksum = run_.transport.checksum},
                                            *fabric_, clock_);
+  // A newcomer is introduced to the others when it is one of them.
   for (const Roster::Entry& peer : roster_.peers)
-    if (peer.rank != self()) GOSSAMER_TRY(transport_->set_peer(peer.rank, peer.transport_address, peer.incarnation));
+    if (peer.rank != self() && !roster_.started) GOSSAMER_TRY(transport_->set_peer(peer.rank, peer.transport_address, peer.incarnation));
   engine_ = std::make_unique<Engine>(EngineSetup{.self = self(), .peers = peers(), .vector_size = size,
-                                                  .rounds_open = mixing.rounds_open, .round_deadline = run_.deadlines.round},
+                                                  .rounds_open = mixing.rounds_open, .round_deadline = run_.deadlines.round,
+                                                  .elastic = mixing.elastic},
                                      clock_, *topology_, *mixer_, *transport_, stream_);
 
   model_ = AlignedBuffer<float>(size);
@@ -193,6 +204,14 @@ Result<> Peer::compose() {
                                                  .gradient_scale = share},
                                      *trainer_, *engine_, *mixer_, stream_);
   driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, control_->wake_fd(), delayed || free_running);
+  if (mixing.elastic) {
+    std::vector<Incarnation> alive(peers());
+    for (const Roster::Entry& peer : roster_.peers) alive[peer.rank] = peer.alive ? peer.incarnation : 0;
+    elastic_ = std::make_unique<Elastic>(ElasticSetup{.self = self(), .life = roster_.peers[self()].incarnation, .alive = std::move(alive),
+                                                      .newcomer = roster_.started, .rounds_shared = !mixer_->traits().asynchronous,
+                                                      .local_steps = run_.synchrony.local_steps},
+                                         *topology_, *engine_, *trainer_);
+  }
   if (self() == 0) {
     coordinator_ = std::make_unique<Coordinator>(run_, *topology_, task_->layout(), log_, process_.out, peers());
     GOSSAMER_TRY(coordinator_->open());
@@ -242,6 +261,23 @@ Result<> Peer::agree_on_start() {
   return {};
 }
 
+// Into a run that is under way: a neighbour's model, then a place among the members.
+Result<> Peer::catch_up() {
+  log_.info("the run is under way; asking a neighbour for its model");
+  const Time deadline = clock_.now() + run_.deadlines.join;
+  while (!elastic_->member()) {
+    GOSSAMER_TRY(check_control());
+    GOSSAMER_TRY(driver_->pause(std::chrono::milliseconds(20)));
+    if (clock_.now() > deadline)
+      return fail(Errc::timed_out, fmt::format("the members of the run did not take this peer in within {:g} s (deadlines.join)",
+                                               seconds(run_.deadlines.join)));
+  }
+  log_.info("member of view {} from round {} on", elastic_->view().number, engine_->next_round());
+  interval_step_ = worker_->steps();
+  started_ = clock_.now();
+  return {};
+}
+
 Result<> Peer::train() {
   for (;;) {
     Wants wants;
@@ -266,12 +302,18 @@ Result<> Peer::train() {
 Result<> Peer::drive(Wants wants) {
   const Time begin = clock_.now();
   if (wants == Wants::exchange) {
-    GOSSAMER_TRY(driver_->wait(std::chrono::milliseconds(100)));
+    // While a view is being agreed on it is the control plane that is waited for.
+    GOSSAMER_TRY(elastic_ && engine_->held() ? driver_->pause(std::chrono::milliseconds(100)) : driver_->wait(std::chrono::milliseconds(100)));
     wait_ += clock_.now() - begin;
     return check_control();
   }
   // The model of a finished step is at rest here: this is where it is measured.
   if (const std::uint64_t step = worker_->steps(); step > interval_step_ && step % interval_ == 0) record(false);
+  if (elastic_) {
+    at_rest_ = true;
+    GOSSAMER_TRY(check_control());
+    at_rest_ = false;
+  }
   const Time compute = clock_.now();
   GOSSAMER_TRY(worker_->compute());
   GOSSAMER_TRY(keep_pace(compute));
@@ -306,17 +348,66 @@ Result<> Peer::check_control() {
   }
   for (const Death& death : control_->deaths()) {
     if (results_sent_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
-    told_ = true;
-    return fail(Errc::peer_gone, fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid,
-                                             name(death.how), seconds(death.silent)));
+    GOSSAMER_TRY(gone(death));
   }
+  if (elastic_) GOSSAMER_TRY(follow_members());
   // Behind the deaths: a launcher stops everybody when one has died, and who is asked to stop still says why.
   if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
   for (const Message& message : control_->receive(messages::kAbort, {})) {
+    if (elastic_ && message.from != 0) {
+      log_.warn("peer {} gives up: {}", message.from, message.bytes);
+      continue;
+    }
     told_ = true;
     return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
   }
   return control_->standing();
+}
+
+// A death ends the run, unless its members may change.  That of rank 0 always does: the results are there.
+Result<> Peer::gone(const Death& death) {
+  std::string text = fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid, name(death.how),
+                                 seconds(death.silent));
+  if (!elastic_ || death.rank == 0) {
+    told_ = true;
+    return fail(Errc::peer_gone, std::move(text));
+  }
+  log_.warn("{}; the others go on", text);
+  if (coordinator_) coordinator_->left(death.rank);
+  const auto guard = driver_->lock();
+  elastic_->died(death.rank, death.incarnation);
+  return {};
+}
+
+// Deaths are known; this takes returns, what the others say of views, and those who left.
+Result<> Peer::follow_members() {
+  const auto guard = driver_->lock();
+  for (const Roster::Entry& entry : control_->returned()) {
+    log_.info("peer {} is back: pid {} on {}, life {}", entry.rank, entry.pid, entry.host, entry.incarnation);
+    roster_.peers[entry.rank] = entry;
+    departed_.erase(entry.rank);
+    elastic_->returned(entry.rank, entry.incarnation);
+  }
+  if (!results_sent_)
+    for (const PeerId peer : control_->departed()) {
+      if (!departed_.insert(peer).second) continue;
+      if (peer == 0) return fail(Errc::peer_gone, "peer 0, which gathers the results, has left the run");
+      log_.warn("peer {} has left; the others go on", peer);
+      if (coordinator_) coordinator_->left(peer);
+      elastic_->died(peer, roster_.peers[peer].incarnation);
+    }
+  for (const std::string_view topic : {Elastic::kViews, Elastic::kStatePlease, Elastic::kState})
+    for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(elastic_->heard(message.from, topic, message.bytes));
+  if (at_rest_) elastic_->at_rest();
+  for (auto& message : elastic_->take_messages())
+    if (const auto sent = control_->send(message.to, message.topic, std::move(message.bytes)); !sent)
+      log_.debug("{} to peer {} was not sent: {}", message.topic, message.to, sent.error().message);
+  for (const auto& [peer, life] : elastic_->take_newcomers()) {
+    GOSSAMER_TRY(transport_->set_peer(peer, roster_.peers[peer].transport_address, life));
+    if (coordinator_) coordinator_->came(peer);
+  }
+  if (elastic_->error()) return Failure(*elastic_->error());
+  return {};
 }
 
 // A barrier of the control plane that keeps the engine alive meanwhile: others may still need acknowledgements.
@@ -393,6 +484,7 @@ void Peer::show() {
 }
 
 Result<> Peer::finish() {
+  at_rest_ = true;
   const Time deadline = clock_.now() + run_.deadlines.round;
   const auto drained = [&] {
     const auto guard = driver_->lock();
@@ -433,7 +525,7 @@ Result<> Peer::finish() {
         return fail(Errc::timed_out, fmt::format("no final model came from peer {}", fmt::join(coordinator_->missing(), ", ")));
     }
     status_->finish(shown_);
-    const auto samples = static_cast<double>(steps_ * peers() * task_->batch_size());
+    const auto samples = static_cast<double>(steps_ * coordinator_->present() * task_->batch_size());
     GOSSAMER_TRY_ASSIGN(const RunSummary summary, coordinator_->finish(*task_, stream_, wall_s_, samples, own.rounds));
     if (process_.status_line) fmt::print("{}", comparison_text({{run_.name, summary}}));
   }

@@ -134,6 +134,9 @@ Result<int> start_run(const RunArguments& arguments, const PeerMain& peer_main) 
   }
   options.environment = child_environment(environment, usable_cores(), peers);
   options.stop_deadline = arguments.stop_deadline;
+  options.elastic = run.membership.mode == MembershipMode::elastic;
+  options.restarts = run.membership.restarts;
+  options.restart_after = run.membership.restart_after;
 
   const SteadyClock clock;
   GOSSAMER_TRY_ASSIGN(const LaunchReport end, launch(options, clock));

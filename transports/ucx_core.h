@@ -201,6 +201,7 @@ class Core {
   void sent(Outgoing* outgoing, Errc status);
   void recycle(Outgoing* outgoing);
 
+  static std::string lanes(ucp_ep_h endpoint);
   std::shared_ptr<Endpoint> reach(const Address& address);
   bool create_endpoint(const Address& address, Endpoint* endpoint, bool tells_failures);
   void greet(Endpoint& endpoint);

@@ -1,0 +1,24 @@
+// Private to the UCX backend.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+namespace gossamer::ucx {
+
+// What UCX prints into a FILE*, as text.
+template <class Print>
+std::string printed(Print&& print) {
+  char* text = nullptr;
+  std::size_t size = 0;
+  FILE* stream = ::open_memstream(&text, &size);
+  if (stream == nullptr) return {};
+  print(stream);
+  std::fclose(stream);
+  std::string result(text, size);
+  std::free(text);
+  return result;
+}
+
+}  // namespace gossamer::ucx

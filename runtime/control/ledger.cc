@@ -42,7 +42,8 @@ Result<Incarnation> Ledger::take(PeerId peer, std::size_t cost) {
   Account& account = accounts_[peer];
   if (account.life <= account.ended) return Failure(account.why);
   if (account.waiting > 0 && account.waiting + cost > limit_)
-    return fail(Errc::would_block, std::to_string(account.waiting) + " bytes wait for rank " + std::to_string(peer) + " already");
+    return fail(Errc::would_block, std::to_string(account.waiting) + " bytes wait for rank " +
+                                       std::to_string(peer) + " already");
   account.waiting += cost;
   return account.life;
 }

@@ -1,7 +1,8 @@
-// How many bytes wait for each peer, and which peers can be sent to at all: what send() must know before it queues.
+// How many bytes wait for each peer, and which peers can be sent to at all: what send() must know before it
+// queues.
 //
-// An account belongs to one life of a peer.  It is closed when that life ends, and opened for the next one when
-// the threads of this peer are told of its return.
+// An account belongs to one life of a peer.  It is closed when that life ends, and opened for the next one
+// when the threads of this peer are told of its return.
 //
 // Thread safe.
 #pragma once

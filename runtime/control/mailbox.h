@@ -1,4 +1,4 @@
-// What the control thread leaves for the threads of the peer: messages, deaths, returns, and whether this peer can go on.
+// What the control thread leaves for the threads of the peer: messages, deaths, returns, and whether this one can go on.
 //
 // It keeps the lives of each rank apart, in whatever order things are taken: a return waits for the death of the life
 // before it, and the messages and the death of a life wait for its return.

@@ -1,7 +1,8 @@
 // What a peer passes on about who is gone and who came.
 //
-// Of each rank only the latest change is kept, so it does not grow with the run; a latest change says all that one needs
-// who missed those before it.  Changes are numbered from 1 in the order in which this peer learned of them.
+// Of each rank only the latest change is kept, so it does not grow with the run; a latest change says all
+// that one needs who missed those before it.  Changes are numbered from 1 in the order in which this peer
+// learned of them.
 //
 // Belongs to one thread.
 #pragma once

@@ -96,6 +96,7 @@ Result<> Node::listen() {
   } else {
     GOSSAMER_TRY_ASSIGN(rendezvous_, parse_host_port(options_.rendezvous));
     if (auto found = resolve(rendezvous_.host)) addresses = std::move(*found);
+    rendezvous_addresses_ = addresses;
     rendezvous_on_loopback_ = !addresses.empty() && std::all_of(addresses.begin(), addresses.end(), is_loopback);
   }
   const bool here = std::any_of(addresses.begin(), addresses.end(), is_local) &&
@@ -192,6 +193,7 @@ void Node::run_tick() {
     if (peer.watched && peer.ready) peer.out->send(ping);
   check_silence();
   tell_barriers();
+  invite();
 }
 
 std::string Node::remote_name(const Link& link) const {
@@ -226,6 +228,7 @@ void Node::frame_from_stranger(Link& link, wire::Frame& frame) {
     if (state_ == State::seeking && frame.hello().to_instance() == instance_) return park(link, frame);
     return on_hello(link, frame.hello());
   }
+  if (frame.has_invitation()) return on_invitation(link, frame.invitation());
   malformed(link, "its first message is neither Join nor Hello");
 }
 
@@ -379,6 +382,7 @@ void Node::stop() {
   for (const LinkPtr& link : links_) link->abandon();
   links_.clear();
   returners_.clear();
+  if (inviting_) inviting_->close(ignored);
   fail_barriers({Errc::peer_gone, "this peer closed its control plane"});
   if (joined_) join_failed({Errc::interrupted, "this peer closed its control plane while it was joining"});
 }

@@ -181,6 +181,11 @@ class Node final : public Link::Owner {
   void arrive(const wire::Arrival& arrival, const LinkPtr& link);
   void detach(LinkPtr& link);
 
+  // node_invite.cc: the run is found again where it was once collected
+  void invite();
+  void invite_at(const Tcp::endpoint& endpoint);
+  void on_invitation(Link& link, const wire::Invitation& invitation);
+
   // node_links.cc: connections between peers, life and death
   void open(PeerId rank);
   void connect(PeerId rank);
@@ -241,6 +246,7 @@ class Node final : public Link::Owner {
   std::uint16_t port_ = 0;
   HostPort rendezvous_;
   bool rendezvous_on_loopback_ = false;
+  std::vector<IpAddress> rendezvous_addresses_;  // what its name meant when this peer started
   bool collector_ = false;  // knows that it is
 
   State state_ = State::idle;
@@ -277,6 +283,8 @@ class Node final : public Link::Owner {
   std::optional<wire::Arrival> arrival_;  // this peer's own, where it came to a run under way
   std::uint64_t pings_ = 0;
 
+  std::shared_ptr<Tcp::socket> inviting_;  // is being connected to the rendezvous
+  Instant invited_;                        // when that began
   std::vector<Returner> returners_;  // wait here to be let in, in the order in which they came
 
   std::map<std::string, Barrier> barriers_;
@@ -294,6 +302,8 @@ class Node final : public Link::Owner {
 };
 
 std::string_view word(wire::Departure::Kind kind);
+// Replaces those that one has heard of before, if there are any new ones.
+void hear_of(const google::protobuf::RepeatedPtrField<std::string>& addresses, std::vector<HostPort>& living);
 Roster::Entry entry_of(const wire::Member& member);
 // Can there be such a member in a run of so many peers?
 bool plausible(const wire::Member& member, std::size_t peers);

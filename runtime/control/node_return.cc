@@ -1,12 +1,12 @@
 // Peers that come to a run under way, and the news of who is gone and who came.
 //
-// The lowest living rank alone lets peers in, so that two processes cannot come as one and the same life; everybody else sends
-// them there.  Who comes waits until the earlier life of its rank is known to be gone, gets the roster, and is from
-// then on a peer like any other; that it came is passed on like a death.
+// The lowest living rank alone lets peers in, so that two processes cannot come as one and the same life;
+// everybody else sends them there.  Who comes waits until the earlier life of its rank is known to be gone,
+// gets the roster, and is from then on a peer like any other; that it came is passed on like a death.
 //
-// When the lowest rank dies, or is thought dead, its news of whom it let in may come later than the next one lets somebody
-// in.  The same process coming twice as the same life is no harm.  Two processes are: whoever hears of
-// both declares that life ended, both learn it, and the next one is a life of its own.
+// When the lowest rank dies, or is thought dead, its news of whom it let in may come later than the next one
+// lets somebody in.  The same process coming twice as the same life is no harm.  Two processes are: whoever
+// hears of both declares that life ended, both learn it, and the next one is a life of its own.
 #include <algorithm>
 #include <boost/asio/post.hpp>
 
@@ -19,7 +19,8 @@ namespace {
 constexpr std::size_t kLivingTold = 8;
 
 std::string describe(const Roster::Entry& entry) {
-  return "peer " + std::to_string(entry.rank) + " (host " + entry.host + ", pid " + std::to_string(entry.pid) + ")";
+  return "peer " + std::to_string(entry.rank) + " (host " + entry.host + ", pid " +
+         std::to_string(entry.pid) + ")";
 }
 
 bool on_loopback(const std::string& address) {
@@ -51,14 +52,18 @@ wire::Member member_of(const Roster::Entry& entry, std::uint64_t instance, bool 
 }  // namespace
 
 Roster::Entry entry_of(const wire::Member& member) {
-  return {member.rank(),        member.host(),
-          member.address(),     static_cast<std::uint16_t>(member.control_port()),
-          member.pid(),         member.incarnation(),
+  return {member.rank(),
+          member.host(),
+          member.address(),
+          static_cast<std::uint16_t>(member.control_port()),
+          member.pid(),
+          member.incarnation(),
           member.transport_address()};
 }
 
 bool plausible(const wire::Member& member, std::size_t peers) {
-  return member.rank() < peers && member.control_port() > 0 && member.control_port() <= 65535 && member.incarnation() > 0;
+  return member.rank() < peers && member.control_port() > 0 && member.control_port() <= 65535 &&
+         member.incarnation() > 0;
 }
 
 // ---- Letting in
@@ -97,8 +102,10 @@ void Node::admit_waiting() {
   waiting.swap(returners_);
   for (Returner& returner : waiting) {
     if (returner.link->finishing() || links_.count(returner.link) == 0) continue;
-    if (admitter() != self_) send_on(*returner.link);
-    else if (!admit(returner)) returners_.push_back(std::move(returner));
+    if (admitter() != self_)
+      send_on(*returner.link);
+    else if (!admit(returner))
+      returners_.push_back(std::move(returner));
   }
 }
 
@@ -122,9 +129,12 @@ bool Node::admit(const Returner& returner) {
     refuse(*returner.link, wire::Refusal::UNREACHABLE, address.error().message);
     return true;
   }
-  const Roster::Entry entry{*rank,      join.host(),
-                            *address,   static_cast<std::uint16_t>(join.control_port()),
-                            join.pid(), peers_[*rank].entry.incarnation + 1,
+  const Roster::Entry entry{*rank,
+                            join.host(),
+                            *address,
+                            static_cast<std::uint16_t>(join.control_port()),
+                            join.pid(),
+                            peers_[*rank].entry.incarnation + 1,
                             join.transport_address()};
   wire::Arrival arrival;
   *arrival.mutable_member() = member_of(entry, join.instance(), join.loopback_only());
@@ -135,17 +145,20 @@ bool Node::admit(const Returner& returner) {
 
 // By which address the others reach it.
 Result<std::string> Node::address_of(const wire::Join& join, const Link& link) const {
-  const std::string address = join.address().empty() ? plain(link.remote().address()).to_string() : join.address();
+  const std::string address =
+      join.address().empty() ? plain(link.remote().address()).to_string() : join.address();
   const bool far = !is_local(link.remote().address());
   for (const Peer& peer : peers_) {
     if (peer.life != Life::alive) continue;
     if (far && peer.loopback_only)
-      return fail(Errc::unsupported, describe(peer.entry) + " listens on " + peer.entry.address + " only, which " + describe(join) +
-                                         " on another host cannot reach");
+      return fail(Errc::unsupported, describe(peer.entry) + " listens on " + peer.entry.address +
+                                         " only, which " + describe(join) + " on another host cannot reach");
     if (!on_loopback(address) || here(peer.entry.address)) continue;
     if (join.loopback_only())
-      return fail(Errc::unsupported, describe(join) + " listens on " + address + " only, which " + describe(peer.entry) +
-                                         " on another host cannot reach: start it with an address or interface of its network");
+      return fail(Errc::unsupported,
+                  describe(join) + " listens on " + address + " only, which " + describe(peer.entry) +
+                      " on another host cannot reach: start it with an address or interface of its "
+                      "network");
     const std::string& own = peers_[self_].entry.address;
     return on_loopback(own) ? primary_address().to_string() : own;
   }
@@ -164,7 +177,8 @@ std::vector<std::string> Node::living_for(const Link& asker, PeerId head) const 
   std::vector<std::string> living;
   for (std::size_t step = 1; step < peers_.size() && living.size() < kLivingTold; ++step) {
     const Peer& peer = peers_[(self_ + step) % peers_.size()];
-    if (peer.life == Life::alive && peer.entry.rank != head) living.push_back(format_host_port(address_for(asker, peer), peer.entry.control_port));
+    if (peer.life == Life::alive && peer.entry.rank != head)
+      living.push_back(format_host_port(address_for(asker, peer), peer.entry.control_port));
   }
   return living;
 }
@@ -240,8 +254,9 @@ void Node::on_departure(const wire::Departure& departure) {
   if (departure.incarnation() < known) return;
   if (departure.rank() == self_) {
     if (departure.kind() == wire::Departure::LEFT && departure.incarnation() == known) return;
-    return expel("rank " + std::to_string(departure.witness()) + " took this peer for dead: " + std::string(word(departure.kind())) +
-                 ", after " + std::to_string(departure.silent_ns() / 1'000'000) + " ms");
+    return expel("rank " + std::to_string(departure.witness()) +
+                 " took this peer for dead: " + std::string(word(departure.kind())) + ", after " +
+                 std::to_string(departure.silent_ns() / 1'000'000) + " ms");
   }
   if (peer.life == Life::alive) {
     wire::Departure ended = departure;
@@ -266,13 +281,14 @@ void Node::on_arrival(const wire::Arrival& arrival) {
   if (member.incarnation() < known) return;
   if (member.incarnation() == known) {
     if (peer.life != Life::alive || peer.instance == member.instance()) return;
-    if (rank == self_) return expel("another process (host " + member.host() + ", pid " + std::to_string(member.pid()) +
-                                    ") came as this peer at the same time");
+    if (rank == self_)
+      return expel("another process (host " + member.host() + ", pid " + std::to_string(member.pid()) +
+                   ") came as this peer at the same time");
     return notice(rank, wire::Departure::TWICE);
   }
   if (rank == self_)
-    return expel("this peer was taken for dead, and lives on as another process (host " + member.host() + ", pid " +
-                 std::to_string(member.pid()) + ")");
+    return expel("this peer was taken for dead, and lives on as another process (host " + member.host() +
+                 ", pid " + std::to_string(member.pid()) + ")");
   if (peer.life == Life::alive) {
     wire::Departure ended = arrival.previous();
     ended.set_rank(rank);
@@ -298,7 +314,8 @@ void Node::arrive(const wire::Arrival& arrival, const LinkPtr& link) {
   peer.heard = std::chrono::steady_clock::now();
   told_farewell_.erase(rank);
   news_.add(arrival);
-  log_.info("control: rank {} returned (host {}, pid {}), as incarnation {}", rank, member.host(), member.pid(), member.incarnation());
+  log_.info("control: rank {} returned (host {}, pid {}), as incarnation {}", rank, member.host(),
+            member.pid(), member.incarnation());
   mailbox_.add(peer.entry);
   if (link) let_in(rank, link);
   spread_news();

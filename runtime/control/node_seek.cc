@@ -18,6 +18,7 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 constexpr Duration kAttemptPatience = std::chrono::seconds(3);
+constexpr std::string_view kNeedsLiving = "to return to a running run, a peer needs the address of one that lives";
 constexpr auto kFirstBackoff = std::chrono::milliseconds(20);
 constexpr auto kLastBackoff = std::chrono::milliseconds(500);
 
@@ -35,13 +36,6 @@ Errc code_of(wire::Refusal::Code code) {
   }
 }
 
-void hear_of(const google::protobuf::RepeatedPtrField<std::string>& addresses, std::vector<HostPort>& living) {
-  if (addresses.empty()) return;
-  living.clear();
-  for (const std::string& text : addresses)
-    if (auto address = parse_host_port(text)) living.push_back(std::move(*address));
-}
-
 std::string seconds_text(Duration d) {
   std::string text = std::to_string(seconds(d));
   text.resize(std::min(text.size(), text.find('.') + 2));
@@ -49,6 +43,13 @@ std::string seconds_text(Duration d) {
 }
 
 }  // namespace
+
+void hear_of(const google::protobuf::RepeatedPtrField<std::string>& addresses, std::vector<HostPort>& living) {
+  if (addresses.empty()) return;
+  living.clear();
+  for (const std::string& text : addresses)
+    if (auto address = parse_host_port(text)) living.push_back(std::move(*address));
+}
 
 void Node::seek() {
   asked_.clear();
@@ -197,9 +198,7 @@ void Node::join_deadline() {
   if (state_ == State::collecting)
     return gather_failed(wire::Refusal::INCOMPLETE,
                          {Errc::timed_out, "not all peers came" + within + ": " + gathering_->report() +
-                                               (options_.elastic ? "; who returns to a running run needs the address of another "
-                                                                   "peer, one that lives, as its rendezvous"
-                                                                 : "")});
+                                               (options_.elastic ? "; " + std::string(kNeedsLiving) : "")});
   if (state_ != State::seeking) return;
   if (seeking_) {
     seeking_->finish(kFarewellPatience);
@@ -216,7 +215,7 @@ void Node::join_deadline() {
   const std::string why = last_failure_.empty() ? "nobody answered" : last_failure_;
   join_failed({Errc::timed_out, "found no run at " + options_.rendezvous + within + " (" + why +
                                     "): is the first peer running, and is this its address?" +
-                                    (options_.elastic ? " Who returns to a running run needs the address of a peer that lives." : "")});
+                                    (options_.elastic ? " (" + std::string(kNeedsLiving) + ")" : "")});
 }
 
 void Node::join_failed(Error error) {

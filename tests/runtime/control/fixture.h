@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -105,6 +106,33 @@ class Peers {
  private:
   std::function<void(ControlOptions&)> adjust_;
 };
+
+// Everybody lives and can be spoken to, as soon as its return was taken.
+inline void expect_all_meet(Peers& run) {
+  in_parallel(run.controls.size(), [&](std::size_t i) {
+    const auto result = run[i].barrier("all meet", kPlenty);
+    EXPECT_TRUE(result) << i << ": " << result.error().message;
+    for (PeerId to = 0; to < run.controls.size(); ++to)
+      EXPECT_TRUE(eventually(
+          [&] {
+            run[i].deaths();
+            run[i].returned();
+            return run[i].send(to, "note", std::to_string(i)).has_value();
+          },
+          5s))
+          << i << " to " << to;
+  });
+  for (std::size_t i = 0; i < run.controls.size(); ++i) {
+    std::set<std::string> heard;
+    EXPECT_TRUE(eventually(
+        [&] {
+          for (const Message& message : run[i].receive("note", 10ms)) heard.insert(message.bytes);
+          return heard.size() == run.controls.size();
+        },
+        5s))
+        << i << " heard " << heard.size();
+  }
+}
 
 inline void elastic(ControlOptions& options) { options.elastic = true; }
 

@@ -131,7 +131,8 @@ TEST_F(Impostors, AnEarlierLifeIsRefusedInWords) {
   EXPECT_EQ(refusal.code(), wire::Refusal::EXPELLED);
   EXPECT_NE(refusal.reason().find("lives on as another process"), std::string::npos) << refusal.reason();
   EXPECT_TRUE(run[3].standing());
-  EXPECT_TRUE(run[3].barrier("nobody else", 10ms).error().code == Errc::timed_out) << "the puppet counts, and does not come";
+  EXPECT_TRUE(run[3].barrier("nobody else", 10ms).error().code == Errc::timed_out)
+      << "the puppet counts, and does not come";
 }
 
 TEST_F(Impostors, WhoListensWhereAnEarlierLifeDidSaysThatItIsAnother) {
@@ -192,8 +193,10 @@ TEST_F(Impostors, MembersThatCannotBeAreNoNews) {
     wire::Frame frame;
     wire::Member& member = *frame.mutable_changes()->add_changes()->mutable_arrival()->mutable_member();
     member = puppet.roster.members(3);
-    if (rank) member.set_rank(5);
-    else member.set_control_port(70000);
+    if (rank)
+      member.set_rank(5);
+    else
+      member.set_control_port(70000);
     member.set_incarnation(2);
     puppet.link.say(frame);
   }

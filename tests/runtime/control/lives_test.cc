@@ -15,13 +15,16 @@ void elastic_and_impatient(ControlOptions& options) {
 }
 
 // What everybody says of a rank that ended and came back.
-void expect_return(Processes& processes, PeerId victim, pid_t before, const std::string& how, Incarnation life) {
+void expect_return(Processes& processes, PeerId victim, pid_t before, const std::string& how,
+                   Incarnation life) {
   const std::string rank = std::to_string(victim);
   for (const PeerId other : all_but(processes.size(), victim)) {
     const std::string death = processes.line(other);
-    EXPECT_EQ(death.rfind("death " + rank + " " + how + " pid " + std::to_string(before), 0), 0u) << other << ": " << death;
-    EXPECT_EQ(processes.line(other),
-              "returned " + rank + " " + std::to_string(life) + " pid " + std::to_string(processes.pid(victim))) << other;
+    EXPECT_EQ(death.rfind("death " + rank + " " + how + " pid " + std::to_string(before), 0), 0u)
+        << other << ": " << death;
+    EXPECT_EQ(processes.line(other), "returned " + rank + " " + std::to_string(life) + " pid " +
+                                         std::to_string(processes.pid(victim)))
+        << other;
   }
 }
 
@@ -60,7 +63,8 @@ TEST(StoppedAndStartedAgain, ComesBackAfterTheSilenceDeadlineAndTheEarlierProces
   ::kill(before, SIGCONT);
   std::string fate;
   char buffer[1024];
-  for (ssize_t got; (got = ::read(reports, buffer, sizeof buffer)) > 0;) fate.append(buffer, static_cast<std::size_t>(got));
+  for (ssize_t got; (got = ::read(reports, buffer, sizeof buffer)) > 0;)
+    fate.append(buffer, static_cast<std::size_t>(got));
   ::close(reports);
   EXPECT_NE(fate.find("expelled rank "), std::string::npos) << fate;
   EXPECT_NE(fate.find("took this peer for dead: it fell silent"), std::string::npos) << fate;
@@ -85,15 +89,19 @@ TEST(StoppedAndStartedAgain, WhoIsToLetInMayBeStopped) {
   for (const PeerId rank : {1u, 2u, 4u}) {
     std::vector<std::string> lines;
     for (int i = 0; i < 4; ++i) lines.push_back(processes.line(rank));
-    for (const char* expected : {"death 0 silence", "death 3 connection reset", "returned 3 2 ", "returned 0 2 "})
-      EXPECT_EQ(std::count_if(lines.begin(), lines.end(), [&](const std::string& line) { return line.rfind(expected, 0) == 0; }), 1)
+    for (const char* expected :
+         {"death 0 silence", "death 3 connection reset", "returned 3 2 ", "returned 0 2 "})
+      EXPECT_EQ(std::count_if(lines.begin(), lines.end(),
+                              [&](const std::string& line) { return line.rfind(expected, 0) == 0; }),
+                1)
           << rank << ", " << expected;
   }
   EXPECT_EQ(processes.line(3).rfind("returned 0 2 ", 0), 0u);
   all_leave(processes, {0, 1, 2, 3, 4});
 }
 
-// Kills and restarts for ten seconds, often the lowest ranks, two at once, or a newcomer that is about to be let in.
+// Kills and restarts for ten seconds, often the lowest ranks, two at once, or a newcomer that is about to be
+// let in.
 TEST(Churn, LeavesEverybodyAgreedOnWhoLives) {
   constexpr PeerId kPeers = 16;
   constexpr auto kEvery = 200ms;
@@ -129,12 +137,15 @@ TEST(Churn, LeavesEverybodyAgreedOnWhoLives) {
   for (const Incarnation life : lives) expected += " " + std::to_string(life);
   for (PeerId rank = 0; rank < kPeers; ++rank) {
     std::string state;
-    const bool agrees = eventually([&] {
-      processes.signal(rank, SIGUSR1);
-      state = processes.line(rank, "state");
-      return state == expected || state.empty();
-    }, 5s);
-    EXPECT_TRUE(agrees && !state.empty()) << rank << "\n  says    " << state << "\n  but is  " << expected << "\n  " << processes.log_path(rank);
+    const bool agrees = eventually(
+        [&] {
+          processes.signal(rank, SIGUSR1);
+          state = processes.line(rank, "state");
+          return state == expected || state.empty();
+        },
+        5s);
+    EXPECT_TRUE(agrees && !state.empty()) << rank << "\n  says    " << state << "\n  but is  " << expected
+                                          << "\n  " << processes.log_path(rank);
   }
   for (PeerId rank = 0; rank < kPeers; ++rank) processes.signal(rank, SIGTERM);
   for (PeerId rank = 0; rank < kPeers; ++rank) EXPECT_EQ(processes.line(rank), "left") << rank;

@@ -20,12 +20,17 @@ namespace gossamer {
 //   death RANK HOW pid PID MS          and how long it had been silent
 //   returned RANK LIFE pid PID
 //   expelled WHY                       it ends with that
-//   state LIFE LIFE ..                 when asked to (SIGUSR1): who lives of each rank; negative where that life ended
-//   left                               when asked to (SIGTERM); or: left late
+//   state LIFE LIFE ..                 when asked to (SIGUSR1): who lives of each rank; negative where that
+//   life ended left                               when asked to (SIGTERM); or: left late
 class Processes {
  public:
   explicit Processes(std::size_t peers, std::function<void(ControlOptions&)> adjust)
-      : adjust_(std::move(adjust)), peers_(peers), pids_(peers, -1), reports_(peers, -1), rest_(peers), addresses_(peers) {
+      : adjust_(std::move(adjust)),
+        peers_(peers),
+        pids_(peers, -1),
+        reports_(peers, -1),
+        rest_(peers),
+        addresses_(peers) {
     // Rank 0 listens first, so that the others know its address; this process has no thread.
     int address_pipe[2];
     if (::pipe(address_pipe) != 0) throw std::runtime_error("pipe");
@@ -94,7 +99,8 @@ class Processes {
     for (;;) {
       std::string found = line(rank);
       if (found.empty() || found.rfind(word + " ", 0) == 0) return found;
-      if (found.rfind("death ", 0) != 0 && found.rfind("returned ", 0) != 0) ADD_FAILURE() << "rank " << rank << " says " << found;
+      if (found.rfind("death ", 0) != 0 && found.rfind("returned ", 0) != 0)
+        ADD_FAILURE() << "rank " << rank << " says " << found;
     }
   }
 
@@ -170,14 +176,16 @@ class Processes {
     while (end == 0) {
       if (!(*control)->receive(20ms).empty()) return 5;
       for (const Death& death : (*control)->deaths()) {
-        say("death " + std::to_string(death.rank) + " " + std::string(name(death.how)) + " pid " + std::to_string(death.pid) + " " +
-            std::to_string(death.silent / 1ms));
+        say("death " + std::to_string(death.rank) + " " + std::string(name(death.how)) + " pid " +
+            std::to_string(death.pid) + " " + std::to_string(death.silent / 1ms));
         if (lives[death.rank] != death.incarnation) say("but it was not known to live");
         lives[death.rank] = -std::int64_t{death.incarnation};
       }
       for (const Roster::Entry& entry : (*control)->returned()) {
-        say("returned " + std::to_string(entry.rank) + " " + std::to_string(entry.incarnation) + " pid " + std::to_string(entry.pid));
-        if (lives[entry.rank] > 0 || -lives[entry.rank] >= entry.incarnation) say("but it was not known to be gone");
+        say("returned " + std::to_string(entry.rank) + " " + std::to_string(entry.incarnation) + " pid " +
+            std::to_string(entry.pid));
+        if (lives[entry.rank] > 0 || -lives[entry.rank] >= entry.incarnation)
+          say("but it was not known to be gone");
         lives[entry.rank] = entry.incarnation;
       }
       if (const auto standing = (*control)->standing(); !standing) {

@@ -24,7 +24,8 @@ class Stranger {
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const timeval patience{20, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (::connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) ADD_FAILURE() << "cannot connect";
+    if (::connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0)
+      ADD_FAILURE() << "cannot connect";
   }
   ~Stranger() { ::close(fd_); }
   void say(const std::string& bytes) {
@@ -37,7 +38,8 @@ class Stranger {
     wire::Frame frame;
     if (::recv(fd_, head, sizeof head, MSG_WAITALL) != static_cast<ssize_t>(sizeof head)) return frame;
     std::string body(head[4] | (std::size_t{head[5]} << 8) | (std::size_t{head[6]} << 16), '\0');
-    if (::recv(fd_, body.data(), body.size(), MSG_WAITALL) != static_cast<ssize_t>(body.size()) || !frame.ParseFromString(body))
+    if (::recv(fd_, body.data(), body.size(), MSG_WAITALL) != static_cast<ssize_t>(body.size()) ||
+        !frame.ParseFromString(body))
       ADD_FAILURE() << "no whole frame";
     return frame;
   }
@@ -45,7 +47,8 @@ class Stranger {
   std::string hear() {
     std::string heard;
     char buffer[4096];
-    for (ssize_t got; (got = ::recv(fd_, buffer, sizeof buffer, 0)) > 0;) heard.append(buffer, static_cast<std::size_t>(got));
+    for (ssize_t got; (got = ::recv(fd_, buffer, sizeof buffer, 0)) > 0;)
+      heard.append(buffer, static_cast<std::size_t>(got));
     return heard;
   }
   wire::Refusal refusal() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <fmt/format.h>
 #include <optional>
 #include <set>
@@ -17,6 +18,10 @@ namespace {
 Duration time_for(std::size_t bytes, double bandwidth) {
   return bandwidth > 0 ? from_seconds(static_cast<double>(bytes) / bandwidth) : Duration{};
 }
+
+// What a card sends of a message before it turns to another link's.
+constexpr std::size_t kPiece = std::size_t{64} << 10;
+constexpr std::size_t kPiecesMost = 32;  // of one message: larger ones have larger pieces
 
 std::string pack(std::uint64_t a, std::uint64_t b) {
   Writer writer;
@@ -41,7 +46,11 @@ struct Network::Endpoint {
   bool alive = true;
   FabricEvents events;
   Traffic traffic;
-  Time card_out, card_in;  // when each has taken what came so far
+  // The card sends a piece of each link's first message in turn, as one does that serves several connections.
+  std::map<std::uint32_t, std::deque<std::shared_ptr<Flight>>> sending;  // by link
+  std::deque<std::uint32_t> turns;
+  bool card_busy = false;
+  Time card_in;  // when it has taken in what came so far
   std::map<std::uint64_t, std::shared_ptr<Memory>> regions;
   std::uint64_t next_region = 1;
   std::size_t memory = 0, memory_most = 0;
@@ -71,6 +80,9 @@ struct Network::Flight {
   bool broken = false;
   bool over = false;  // ended before its time, by a crash or at the end of the run
   std::size_t lands = 0;  // bytes of a lost put that do
+  std::size_t unsent = 0, piece = 0;  // while the card sends it; the piece that it sends, or sent last
+  Time link_free;         // when the link has taken it
+  Duration latency{}, held{};
   Duration back{};        // from landing to Ended
   std::optional<Duration> again;  // how long after it its notice comes a second time
 };
@@ -334,32 +346,76 @@ void Network::launch(std::shared_ptr<Flight> flight) {
   const bool twice = happens(faults_.duplicate);
   const bool late = happens(faults_.reorder);
 
-  const Time now = queue_.now();
-  from.card_out = std::max(now, from.card_out) + time_for(bytes, options_.card_bandwidth);
-  way.free = std::max(now, way.free) + time_for(bytes, bandwidth);
-  Time arrival = std::max(from.card_out, way.free) + latency.draw(random);
+  way.free = std::max(queue_.now(), way.free) + time_for(bytes, bandwidth);
+  flight->link_free = way.free;
+  flight->latency = latency.draw(random);
   flight->back = latency.draw(random);
   if (late) {
     ++counts_.reordered;
-    arrival = arrival + Duration(static_cast<std::int64_t>(random.uniform() * static_cast<double>(faults_.reorder_delay.count())));
-  } else if (options_.in_order) {
-    arrival = std::max(arrival, way.last_arrival);
-    way.last_arrival = arrival;
+    flight->held = Duration(static_cast<std::int64_t>(random.uniform() * static_cast<double>(faults_.reorder_delay.count())));
   }
-  queue_.trace().record({1, static_cast<std::uint64_t>(now.ns), from.peer, flight->to->peer, bytes,
-                         static_cast<std::uint64_t>(arrival.ns), flight->lost});
-  ++under_way_;
-  if (flight->is_put) from.puts.emplace(flight->number = counts_.puts, flight);
-  queue_.at(arrival, [this, flight] { reach(flight); });
   if (twice && !flight->lost) {
     ++counts_.duplicated;
     flight->again = latency.draw(random);
   }
+  ++under_way_;
+  if (flight->is_put) from.puts.emplace(flight->number = counts_.puts, flight);
+  if (options_.card_bandwidth <= 0) return leave(flight);
+  flight->unsent = bytes;
+  auto& waiting = from.sending[flight->link];
+  if (waiting.empty()) from.turns.push_back(flight->link);
+  waiting.push_back(flight);
+  if (!from.card_busy) send_piece(flight->from);
 }
 
-// At the receiver's card, which takes one thing after another.
+void Network::send_piece(const std::shared_ptr<Endpoint>& from) {
+  from->card_busy = !from->turns.empty();
+  if (!from->card_busy) return;
+  const std::uint32_t link = from->turns.front();
+  from->turns.pop_front();
+  const std::shared_ptr<Flight> flight = from->sending[link].front();
+  flight->piece = std::min(flight->unsent, std::max(kPiece, (flight->size + flight->notice.size()) / kPiecesMost));
+  const Duration needed = time_for(flight->piece, options_.card_bandwidth);
+  queue_.at(queue_.now() + needed, [this, from, link, flight, needed] {
+    flight->unsent -= flight->piece;
+    auto& waiting = from->sending[link];
+    if (flight->unsent == 0) {
+      waiting.pop_front();
+      leave(flight);
+    } else {
+      queue_.at(queue_.now() + flight->latency, [this, flight, needed] {
+        Time& card = flight->to->card_in;
+        card = std::max(queue_.now(), card + needed);
+      });
+    }
+    if (waiting.empty()) {
+      from->sending.erase(link);
+    } else {
+      from->turns.push_back(link);
+    }
+    send_piece(from);
+  });
+}
+
+// Its last byte has left the sender's card.
+void Network::leave(const std::shared_ptr<Flight>& flight) {
+  const Time now = queue_.now();
+  Path& way = path(flight->from->peer, flight->to->peer);
+  Time arrival = std::max(now, flight->link_free) + flight->latency;
+  if (flight->held > Duration{}) {
+    arrival = arrival + flight->held;
+  } else if (options_.in_order) {
+    arrival = std::max(arrival, way.last_arrival);
+    way.last_arrival = arrival;
+  }
+  queue_.trace().record({1, static_cast<std::uint64_t>(now.ns), flight->from->peer, flight->to->peer, flight->size + flight->notice.size(),
+                         static_cast<std::uint64_t>(arrival.ns), flight->lost});
+  queue_.at(arrival, [this, flight] { reach(flight); });
+}
+
+// At the receiver's card, which takes in one thing after another; earlier pieces are in already.
 void Network::reach(const std::shared_ptr<Flight>& flight) {
-  const Duration needed = time_for(flight->size + flight->notice.size(), options_.card_bandwidth);
+  const Duration needed = time_for(flight->piece, options_.card_bandwidth);
   Time& card = flight->to->card_in;
   card = std::max(queue_.now(), card + needed);
   if (card == queue_.now()) return land(flight);

@@ -79,6 +79,8 @@ class Network {
   Path& path(PeerId from, PeerId to);
   bool parted(PeerId from, PeerId to) const;
   void launch(std::shared_ptr<Flight> flight);
+  void send_piece(const std::shared_ptr<Endpoint>& from);
+  void leave(const std::shared_ptr<Flight>& flight);
   void reach(const std::shared_ptr<Flight>& flight);
   void land(const std::shared_ptr<Flight>& flight);
   void end(Flight& flight);

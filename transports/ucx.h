@@ -1,7 +1,7 @@
 // A fabric over UCX: InfiniBand and RoCE, shared memory, TCP, whatever UCX finds on the machine.
 //
 // Towards another machine a put is one active message.  Its header says where the bytes belong and carries
-// the notice; UCX sends small ones eagerly and moves large ones straight into the target by rendezvous.  So
+// the notice; small ones are sent eagerly, and with RDMA large ones move straight into the target by rendezvous.  So
 // the receiver's poll() is what lets puts land.  On one machine, where shared memory is among the transports,
 // memory from allocate() is mapped by its neighbours: a put is a copy on the sender's thread, and only the
 // notice travels. Memory of the caller works everywhere too, through one more copy at the receiver, because a

@@ -67,6 +67,9 @@ std::optional<RegionKey> unpack_region_key(std::string_view bytes);
 // Names this machine as far as sharing memory is concerned: its boot, and the IPC and PID namespaces.
 std::uint64_t this_machine();
 
+// Whether this machine has RDMA devices that a UCX_TLS value lets UCX use.
+bool may_use_rdma(std::string_view tls);
+
 // Whether a UCX_TLS value lets UCX use shared memory.
 bool allows_shared_memory(std::string_view tls);
 

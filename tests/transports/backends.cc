@@ -47,6 +47,8 @@ std::vector<Backend> all_backends() {
       {"loopback", [] { return std::make_unique<LoopbackWorld>(); }, ""},
       {"faulty_without_faults", [] { return std::make_unique<FaultlessWorld>(); }, ""},
       ucx("ucx_tcp", {.tls = "tcp,self", .net_devices = "lo"}, true),
+      // As over RDMA: large puts are fetched by the receiver.
+      ucx("ucx_tcp_rendezvous", {.tls = "tcp,self", .net_devices = "lo", .settings = {{"RNDV_THRESH", "8K"}}}, true),
       ucx("ucx_shared_memory", {.tls = "posix,sysv,self"}, false),
       // As where neighbours may not map each other's memory.
       ucx("ucx_shared_memory_by_messages", {.tls = "posix,sysv,self", .map_neighbours = false}, false),

@@ -3,17 +3,23 @@
 // What a checker knows comes from WatchedMixer and WatchedOptimizer, which stand between engine and mixer and between
 // trainer and optimizer and forward every call unchanged, and from the simulator.  The peers know nothing of it.
 //
-//   mean        the corrections of one round sum to zero over all peers (asynchronous: those of the whole run), so
-//               gossip moves the average of the models by nothing but rounding
+//   mean        the corrections of one round sum to zero over all members of its view (asynchronous: those of each pair, over
+//               the whole run), so gossip moves the average of the models by nothing but rounding
 //   ledger      a peer's last model is its first one plus its local steps plus its corrections, each once
-//   mass        push-sum's weights stay positive and sum to the number of peers; its shares sum to what the peers started
-//               with plus their local steps
+//   mass        push-sum's weights stay positive and sum to the number of members; its shares sum to what the members had
+//               when their view began plus their local steps
 //   once        what a mixer is handed was encoded for it, byte for byte, and is handed over once; at the end
-//               nothing is left over
+//               nothing is left over between those who live
 //   replica     both ends of an edge hold the same bits of the same replica
 //   staleness   a round begins only when all its neighbours have begun the round that had to be closed for it
 //   progress    no peer goes without progress for longer than a bound
 //   memory      registered memory stays below what window and neighbours allow
+//   view        no two peers are in different views of one number; a view begins with the round that it names; at the end
+//               all who live are in one view, and nobody else is in it
+//
+// Lives.  Payloads and replicas belong to a life at either end.  A death cuts the rounds that not all members of their view have
+// closed: no sum is asked of those, nor of an asynchronous pair that lost an end, nor of push-sum's mass in a view that lost a member.
+// All else holds through deaths and returns, and every sum again from the first round of the next view on.
 //
 // One thread.
 #pragma once
@@ -61,18 +67,25 @@ class Checkers {
   Checkers(CheckSetup setup, const EventQueue& queue);
 
   // Told by the watchers.
-  void begun(PeerId peer, Round round);
+  // `edges` of this round; without them the topology's.
+  void begun(PeerId peer, Round round, const Neighbourhood* edges = nullptr);
   void encoded(PeerId from, Round round, const Outgoing& what, std::span<const std::byte> bytes);
   void handed_over(PeerId to, const Arrival& arrival);
-  void corrected(PeerId peer, Round round, double a, std::span<const float> shadow, std::span<const float> add);
+  void corrected(PeerId peer, Round round, double a, std::span<const float> shadow, std::span<const float> add,
+                 std::optional<PeerId> partner = std::nullopt);  // asynchronous: whom it was exchanged with
   void own_replica(PeerId from, PeerId to, Round round, Phase phase, std::uint64_t hash);
   void their_replica(PeerId at, PeerId of, Round round, Phase phase, std::uint64_t hash);
   void stepped(PeerId peer, std::span<const float> before, std::span<const float> after);
+  void entered(PeerId peer, const View& view);  // its next round is one of this view
+  void mass_begins(PeerId peer, std::span<const float> model);
 
   // Told by the simulator.
   void started(PeerId peer, std::span<const float> model);
   void progressed(PeerId peer);
   void left(PeerId peer);  // done, failed or crashed: no longer expected to progress
+  void died(PeerId peer);  // its present life is over, or the others will say so
+  void returned(PeerId peer, Incarnation life);  // nothing is known of its model until started()
+  void installed(PeerId peer, const View& view);
   void look_for_progress();
   void memory(PeerId peer, std::size_t bytes, std::size_t bound);
   // Everybody is done and nothing is under way.
@@ -82,10 +95,17 @@ class Checkers {
   // The first few of each kind; `found` counts all.
   const std::vector<Violation>& violations() const { return violations_; }
   std::uint64_t found() const { return found_; }
+  // Rounds (asynchronous: pairs) whose corrections were summed up.
+  std::uint64_t sums_checked() const { return sums_checked_; }
 
  private:
+  struct Life {
+    PeerId peer;
+    Incarnation life;
+    friend auto operator<=>(const Life&, const Life&) = default;
+  };
   struct Key {
-    PeerId from, to;
+    Life from, to;
     Round round;
     Phase phase;
     friend auto operator<=>(const Key&, const Key&) = default;
@@ -94,6 +114,15 @@ class Checkers {
     std::vector<double> sum;
     double scale = 0;  // sum of the norms of what was added
     std::size_t peers = 0;
+    std::vector<Incarnation> members;
+  };
+  struct Begun {
+    Round round;
+    std::vector<Life> neighbours;  // from whom it takes
+  };
+  struct Known {  // a view, and who is or was in it
+    View view;
+    std::vector<Life> by;
   };
   struct Ledger {
     std::vector<double> model;
@@ -103,7 +132,12 @@ class Checkers {
   };
 
   void violate(std::string_view checker, PeerId peer, Round round, std::string what);
-  void check_sum(const Sum& sum, Round round);
+  void check_sum(const Sum& sum, PeerId peer, Round round);
+  void add(Sum& sum, double a, std::span<const float> shadow, std::span<const float> add) const;
+  Life now(PeerId peer) const { return {peer, lives_[peer]}; }
+  bool lives(const Life& one) const { return !dead_.contains(one); }
+  void check_views();
+  void check_mass();
 
   CheckSetup setup_;
   const EventQueue& queue_;
@@ -114,13 +148,23 @@ class Checkers {
   std::vector<Round> begun_;                           // rounds begun per peer
   std::map<Key, std::vector<std::uint64_t>> payloads_;  // hashes of what was encoded and not yet handed over
   std::map<Key, std::uint64_t> replicas_;              // hashes at the owner, not yet compared
-  std::map<Round, Sum> rounds_;
-  Sum whole_;  // asynchronous
+  std::map<std::pair<std::uint32_t, Round>, Sum> rounds_;  // by view
+  std::map<std::pair<Life, Life>, Sum> pairs_;             // asynchronous
+  Sum whole_;                                              // asynchronous, with nobody in particular
+  std::uint64_t sums_checked_ = 0;
   Sum mass_;
   double weight_ = 0;
   std::vector<Ledger> ledgers_;
   std::vector<Time> progress_;
   std::vector<bool> left_;
+
+  std::vector<Incarnation> lives_;
+  std::set<Life> dead_;
+  std::vector<View> in_force_;               // of each peer's next round
+  std::vector<View> newest_;                 // that each has installed
+  std::map<std::uint32_t, Known> views_;     // by number
+  std::vector<std::vector<Begun>> recent_;   // the newest rounds of each
+  std::vector<bool> newcomer_;               // has not begun yet; in an asynchronous run it may do so anywhere
 };
 
 // Forwards to `mixer` and tells the checkers.  A new function of Mixer must be forwarded here too.

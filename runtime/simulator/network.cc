@@ -55,7 +55,7 @@ struct Network::Endpoint {
   std::uint64_t next_region = 1;
   std::size_t memory = 0, memory_most = 0;
   std::uint32_t next_link = 0;
-  std::map<std::uint32_t, PeerId> links;             // open
+  std::map<std::uint32_t, std::uint64_t> links;      // open ones, and the life at the other end
   std::map<std::uint32_t, std::size_t> in_flight;    // puts per link
   std::set<std::uint32_t> down;
   std::map<std::uint64_t, std::shared_ptr<Flight>> puts;  // not ended yet, by the order in which they left
@@ -246,7 +246,7 @@ class SimFabric final : public Fabric {
       return fail(Errc::corrupt, "not an address of the simulated network");
     const auto& there = network_.endpoints_[peer];
     const std::uint32_t id = self_->next_link++;
-    self_->links.emplace(id, static_cast<PeerId>(peer));
+    self_->links.emplace(id, life);
     if (!there || there->life != life || !there->alive) {
       self_->down.insert(id);
       self_->events.down.push_back(id);
@@ -481,12 +481,12 @@ void Network::crash(PeerId peer, std::optional<Duration> noticed_after) {
   endpoints_[peer]->alive = false;
   abandon(*endpoints_[peer]);
   if (!noticed_after) return;
-  queue_.at(queue_.now() + *noticed_after, [this, peer] {
+  queue_.at(queue_.now() + *noticed_after, [this, gone = endpoints_[peer]->life] {
     for (const auto& other : endpoints_) {
       if (!other || !other->alive) continue;
       bool news = false;
       for (const auto& [link, to] : other->links)
-        if (to == peer && other->down.insert(link).second) {
+        if (to == gone && other->down.insert(link).second) {
           other->events.down.push_back(link);
           news = true;
         }

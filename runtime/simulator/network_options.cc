@@ -48,6 +48,15 @@ Delay read_delay(const YamlMap& map, std::string_view key, Delay fallback) {
   return delay;
 }
 
+std::optional<Duration> read_restart(const YamlMap& map) {
+  const YamlValue value = map.find("restart_after");
+  return value.present() ? std::optional(value.duration()) : std::nullopt;
+}
+
+std::string restart_text(const std::optional<Duration>& after) {
+  return after ? fmt::format(", restart_after: {}", yaml_duration(*after)) : "";
+}
+
 double read_bandwidth(const YamlMap& map, std::string_view key) {
   const YamlValue value = map.find(key);
   return value.present() ? static_cast<double>(value.bytes()) : 0;
@@ -91,6 +100,7 @@ Result<NetworkOptions> parse_network(std::string_view yaml, const std::string& o
   network.puts_in_flight_max = top.count("puts_in_flight", network.puts_in_flight_max, {.least = 1, .most = 1 << 20});
   network.resend_after = top.duration("resend_after", network.resend_after, kPositive);
   network.compute = read_delay(top, "compute", network.compute);
+  if (top.has("control")) network.control = read_delay(top, "control", {});
   for (const YamlMap& map : top.maps("stragglers"))
     network.stragglers.push_back({static_cast<PeerId>(map.require("peer").count(kPeers)), map.require("factor").number(kPositive)});
   const YamlMap clocks = top.map("clocks");
@@ -133,7 +143,7 @@ Result<FaultPlan> parse_faults(std::string_view yaml, const std::string& origin)
   }
   for (const YamlMap& map : top.maps("pauses"))
     faults.pauses.push_back({static_cast<PeerId>(map.require("peer").count(kPeers)), map.require("at").duration(),
-                             map.require("length").duration(kPositive)});
+                             map.require("length").duration(kPositive), read_restart(map)});
   for (const YamlMap& map : top.maps("crashes")) {
     CrashOptions crash;
     crash.peer = static_cast<PeerId>(map.require("peer").count(kPeers));
@@ -145,6 +155,7 @@ Result<FaultPlan> parse_faults(std::string_view yaml, const std::string& origin)
       else
         crash.noticed_after = noticed.duration();
     }
+    crash.restart_after = read_restart(map);
     faults.crashes.push_back(crash);
   }
   GOSSAMER_TRY(document.finish());
@@ -185,6 +196,7 @@ std::string to_yaml(const NetworkOptions& network) {
   text += fmt::format("in_order: {}\nputs_in_flight: {}\nresend_after: {}\ncompute: {}\nclocks: {{offset: {}, drift: {}}}\n",
                       network.in_order, network.puts_in_flight_max, yaml_duration(network.resend_after), delay_text(network.compute),
                       yaml_duration(network.clock_offset), yaml_number(network.clock_drift));
+  if (network.control) text += fmt::format("control: {}\n", delay_text(*network.control));
   if (!network.stragglers.empty()) text += "stragglers:\n";
   for (const StragglerOptions& one : network.stragglers)
     text += fmt::format("  - {{peer: {}, factor: {}}}\n", one.peer, yaml_number(one.factor));
@@ -210,11 +222,12 @@ std::string to_yaml(const FaultPlan& faults) {
                         fmt::join(cut.peers, ", "), cut.one_way);
   if (!faults.pauses.empty()) text += "pauses:\n";
   for (const PauseOptions& pause : faults.pauses)
-    text += fmt::format("  - {{peer: {}, at: {}, length: {}}}\n", pause.peer, yaml_duration(pause.at), yaml_duration(pause.length));
+    text += fmt::format("  - {{peer: {}, at: {}, length: {}{}}}\n", pause.peer, yaml_duration(pause.at), yaml_duration(pause.length),
+                        restart_text(pause.restart_after));
   if (!faults.crashes.empty()) text += "crashes:\n";
   for (const CrashOptions& crash : faults.crashes)
-    text += fmt::format("  - {{peer: {}, at: {}, noticed_after: {}}}\n", crash.peer, yaml_duration(crash.at),
-                        crash.noticed_after ? yaml_duration(*crash.noticed_after) : "never");
+    text += fmt::format("  - {{peer: {}, at: {}, noticed_after: {}{}}}\n", crash.peer, yaml_duration(crash.at),
+                        crash.noticed_after ? yaml_duration(*crash.noticed_after) : "never", restart_text(crash.restart_after));
   return text;
 }
 

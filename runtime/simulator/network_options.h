@@ -50,6 +50,7 @@ struct NetworkOptions {
   std::size_t puts_in_flight_max = 64;  // per link
   Duration resend_after = std::chrono::milliseconds(200);  // as TransportSetup
   Delay compute{.base = std::chrono::milliseconds(10)};    // one local step
+  std::optional<Delay> control;  // of a message of the control plane; none: as `latency`
   std::vector<StragglerOptions> stragglers;
   Duration clock_offset{};   // clocks show up to so much more than virtual time
   double clock_drift = 0;    // and run fast or slow by up to this fraction
@@ -66,12 +67,14 @@ struct PauseOptions {
   PeerId peer = 0;
   Duration at{};
   Duration length{};
+  std::optional<Duration> restart_after;  // once it wakes and finds that the others took it for dead (elastic runs)
 };
 
 struct CrashOptions {
   PeerId peer = 0;
   Duration at{};
   std::optional<Duration> noticed_after = std::chrono::milliseconds(10);  // by the others' fabrics; none: never
+  std::optional<Duration> restart_after;  // elastic runs: it comes back as its next life; none: never
 };
 
 struct FaultPlan {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -61,6 +62,7 @@ std::string to_json(const Flags& flags, const RunFile& run, const sim::Simulatio
   top["loss"] = number(outcome.loss);
   top["accuracy"] = number(outcome.accuracy);
   top["consensus_distance"] = number(outcome.consensus_distance);
+  top["view"] = outcome.view;
   top["events"] = outcome.events;
   top["trace"] = hex(outcome.trace_hash);
   top["models"] = hex(outcome.models_hash);
@@ -76,7 +78,7 @@ std::string to_json(const Flags& flags, const RunFile& run, const sim::Simulatio
     nlohmann::ordered_json one = {{"steps", peer.steps}, {"rounds", peer.rounds}, {"finished_s", peer.finished_s}, {"compute_s", peer.compute_s},
                                   {"wait_s", peer.wait_s}, {"loss", number(peer.loss)}, {"accuracy", number(peer.accuracy)},
                                   {"bytes_sent", peer.bytes_sent}, {"bytes_received", peer.bytes_received}, {"memory_most", peer.memory_most},
-                                  {"crashed", peer.crashed}};
+                                  {"crashed", peer.crashed}, {"lives", peer.lives}, {"cut_short", peer.cut_short}};
     if (peer.error) one["error"] = peer.error->message;
     top["per_peer"].push_back(std::move(one));
   }
@@ -101,6 +103,10 @@ std::string to_text(const Flags& flags, const RunFile& run, const sim::Simulatio
       run.algorithm, outcome.peers.size(), flags.seed, outcome.seconds, outcome.seconds_per_round, sent, outcome.loss, outcome.accuracy,
       outcome.consensus_distance, outcome.network.puts, outcome.network.notices, outcome.network.lost, outcome.network.duplicated,
       outcome.network.reordered, outcome.network.refused, outcome.events, hex(outcome.trace_hash), hex(outcome.models_hash));
+  if (outcome.view > 0) {
+    const auto alive = std::count_if(outcome.peers.begin(), outcome.peers.end(), [](const auto& peer) { return !peer.crashed && !peer.error; });
+    text += fmt::format("{} views after the first one; {} of {} peers live at the end\n\n", outcome.view, alive, outcome.peers.size());
+  }
   std::vector<std::vector<std::string>> rows;
   for (const sim::CurvePoint& point : outcome.curve)
     rows.push_back({std::to_string(point.step), fmt::format("{:.6g}", point.seconds), fmt::format("{:.6g}", point.loss),

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <limits>
+#include <map>
 #include <utility>
 #include <xxhash.h>
 
@@ -11,6 +12,8 @@
 #include "gossip/algorithms.h"
 #include "gossip/engine.h"
 #include "runtime/check_run.h"
+#include "runtime/elastic.h"
+#include "runtime/simulator/control.h"
 #include "runtime/worker.h"
 #include "topologies/topology_spec.h"
 #include "trainer/partition.h"
@@ -23,9 +26,15 @@ namespace {
 constexpr Time kNever{std::numeric_limits<std::int64_t>::max()};
 // How soon a peer whose deadline is past or near is run again: it sleeps for at least so long (runtime/engine_driver.cc).
 constexpr Duration kSleepLeast = std::chrono::milliseconds(1);
+// How soon the connections of a process that ends break at the others.
+constexpr Duration kEndNoticed = std::chrono::milliseconds(10);
+// How soon a peer that is not let in yet asks again.
+constexpr Duration kJoinAgain = std::chrono::milliseconds(5);
 
+// One life of a peer.
 struct Peer {
   PeerId id = 0;
+  Incarnation life = 1;
   std::unique_ptr<PeerClock> clock;
   std::unique_ptr<Fabric> fabric;
   std::unique_ptr<Task> task;
@@ -36,19 +45,22 @@ struct Peer {
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<Worker> worker;
+  std::unique_ptr<Elastic> elastic;  // where members may change
 
   Random compute;
   double factor = 1;
   bool computing = false;
   bool done = false;
   bool ended = false;  // failed or crashed
+  bool member = true;
   Time frozen_until;
   Time since;  // of the present computation or wait
   Time wake_at = kNever;
   std::uint64_t wake_number = 0;
   PeerOutcome outcome;
 
-  Peer(PeerId self, std::uint64_t seed) : id(self), compute(seed, Purpose::link, self, 0xC0) {}
+  Peer(PeerId self, Incarnation one, std::uint64_t seed)
+      : id(self), life(one), compute(one == 1 ? seed : mix_seed(seed, one), Purpose::link, self, 0xC0) {}
 };
 
 class Simulation {
@@ -63,17 +75,24 @@ class Simulation {
   Result<SimulationOutcome> conclude();
 
  private:
-  Result<> compose(Peer& peer, const Split& data, std::vector<std::uint32_t> shard);
+  Result<> compose(Peer& peer);
   std::size_t count() const { return peers_.size(); }
 
   void wake(PeerId id) { schedule(*peers_[id], queue_.now()); }
   void schedule(Peer& peer, Time when);
   void run(Peer& peer);
+  bool follow(Peer& peer, bool at_rest);
   bool step(Peer& peer);
   void go_on(Peer& peer);
   void computed(Peer& peer);
   void arm(Peer& peer);
   void end(Peer& peer, std::optional<Error> error);
+  void crash(PeerId id, std::optional<Duration> noticed_after, std::optional<Duration> restart_after);
+  void pause(const PauseOptions& pause);
+  void restart(PeerId id);
+  // Ended, or taken for dead.
+  bool gone(const Peer& peer) const { return peer.ended || (control_ && !control_->alive(peer.id)); }
+  std::vector<const Peer*> present() const;
   void sample(std::uint64_t step);
   void watch_over();
   bool at_rest() const;
@@ -85,15 +104,20 @@ class Simulation {
   std::unique_ptr<Compressor> compressor_;
   EventQueue queue_;
   std::unique_ptr<Network> network_;
+  std::unique_ptr<ControlPlane> control_;  // where members may change
   std::unique_ptr<Checkers> checkers_;
   std::vector<std::unique_ptr<Peer>> peers_;
+  std::vector<std::unique_ptr<Peer>> past_;  // earlier lives, which events still name
+  std::map<std::pair<PeerId, Incarnation>, std::string> addresses_;
+  Split data_;
+  std::vector<std::vector<std::uint32_t>> shards_;
   bool threaded_ = false;
   std::size_t rounds_open_ = 1;
   std::size_t slot_bytes_ = 0;
   std::uint32_t window_ = 0;
   std::uint64_t steps_ = 0;
   std::uint64_t sample_every_ = 1;
-  std::vector<std::size_t> reached_;  // peers that have done so many intervals
+  std::uint64_t sampled_ = 0;  // steps at the last point of the curve
   std::size_t busy_ = 0;              // peers neither done nor ended
   Time all_done_ = kNever;
   std::optional<Error> error_;
@@ -105,37 +129,48 @@ Result<> Simulation::compose() {
   GOSSAMER_TRY_ASSIGN(topology_, make_topology(run_.topology));
   const std::size_t n = topology_->peer_count();
   GOSSAMER_TRY(validate(setup_.network, setup_.faults, n));
+  const auto restarts = [](const auto& one) { return one.restart_after.has_value(); };
+  if (run_.membership.mode == MembershipMode::fixed &&
+      (std::any_of(setup_.faults.crashes.begin(), setup_.faults.crashes.end(), restarts) ||
+       std::any_of(setup_.faults.pauses.begin(), setup_.faults.pauses.end(), restarts)))
+    return fail(Errc::invalid_argument, "faults: restart_after needs a run whose members may change; set membership.mode: elastic, or leave it out");
   GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
   network_ = std::make_unique<Network>(queue_, setup_.network, setup_.faults, n, setup_.seed, [this](PeerId id) { wake(id); });
   rounds_open_ = run_.synchrony.mode == Synchrony::stale ? run_.synchrony.stale + 1 : 1;
 
-  Split data;
-  std::vector<std::vector<std::uint32_t>> shards(n);
+  if (run_.membership.mode == MembershipMode::elastic)
+    control_ = std::make_unique<ControlPlane>(queue_, setup_.network.control.value_or(setup_.network.latency), n, setup_.seed,
+                                              [this](PeerId id) { wake(id); });
+
+  shards_.resize(n);
   if (needs_data(run_.trainer.task)) {
-    GOSSAMER_TRY_ASSIGN(data, load_data(run_.trainer.data, run_.seed));
-    GOSSAMER_TRY_ASSIGN(shards, partition(*data.train, run_.trainer.partition, n, run_.seed));
+    GOSSAMER_TRY_ASSIGN(data_, load_data(run_.trainer.data, run_.seed));
+    GOSSAMER_TRY_ASSIGN(shards_, partition(*data_.train, run_.trainer.partition, n, run_.seed));
   }
   for (PeerId id = 0; id < n; ++id) {
-    peers_.push_back(std::make_unique<Peer>(id, setup_.seed));
+    peers_.push_back(std::make_unique<Peer>(id, 1, setup_.seed));
     peers_.back()->fabric = network_->make_fabric(id);
+    addresses_[{id, 1}] = peers_.back()->fabric->address();
   }
-  for (auto& peer : peers_) GOSSAMER_TRY(compose(*peer, data, std::move(shards[peer->id])));
-  for (const StragglerOptions& one : setup_.network.stragglers) peers_[one.peer]->factor = one.factor;
+  for (auto& peer : peers_) GOSSAMER_TRY(compose(*peer));
   sample_every_ = std::max<std::uint64_t>(1, steps_ / std::max<std::size_t>(1, setup_.curve_points));
   busy_ = n;
   return {};
 }
 
 // As a peer's process composes itself (runtime/peer.cc), with the checkers in between.
-Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uint32_t> shard) {
+Result<> Simulation::compose(Peer& peer) {
   const std::size_t n = count();
+  const bool newcomer = peer.life > 1;
+  for (const StragglerOptions& one : setup_.network.stragglers)
+    if (one.peer == peer.id) peer.factor = one.factor;
   const TrainerOptions& training = run_.trainer;
   Random clock(setup_.seed, Purpose::link, peer.id, 0xC1);
   const double offset = seconds(setup_.network.clock_offset) * clock.uniform();
   peer.clock = std::make_unique<PeerClock>(queue_, from_seconds(offset), setup_.network.clock_drift * (2 * clock.uniform() - 1));
 
-  GOSSAMER_TRY_ASSIGN(peer.task, make_task(training.task, data, std::move(shard), training.batch_size, peer.id, n, run_.seed));
-  const std::uint64_t samples = data.train ? data.train->samples : 0;
+  GOSSAMER_TRY_ASSIGN(peer.task, make_task(training.task, data_, shards_[peer.id], training.batch_size, peer.id, n, run_.seed));
+  const std::uint64_t samples = data_.train ? data_.train->samples : 0;
   const RunLength length = run_length(training, n, samples, peer.task->steps_per_epoch());
   steps_ = length.steps;
   const std::size_t size = peer.task->layout().size();
@@ -162,6 +197,7 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
   }
   const TransportSetup transport{.self = peer.id,
                                  .peers = n,
+                                 .incarnation = peer.life,
                                  .run = mix_seed(run_.seed, size),
                                  .payload_size_max = peer.mixer->payload_capacity(),
                                  .resend_after = setup_.network.resend_after,
@@ -171,23 +207,26 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
   peer.transport = std::make_unique<Transport>(transport, *peer.fabric, *peer.clock);
   // Only those it may ever talk to: a thousand peers that all know each other cost a million entries.
   std::vector<PeerId> known;
-  if (traits.uses_graph) {
+  if (traits.uses_graph && !control_) {
     known = potential_neighbours(*topology_, peer.id);
   } else {
     for (PeerId other = 0; other < n; ++other)
       if (other != peer.id) known.push_back(other);
   }
-  for (const PeerId other : known) GOSSAMER_TRY(peer.transport->set_peer(other, peers_[other]->fabric->address(), 1));
+  // A newcomer is introduced to the others when it is one of them.
+  for (const PeerId other : known)
+    if (!newcomer) GOSSAMER_TRY(peer.transport->set_peer(other, addresses_[{other, 1}], 1));
   peer.engine = std::make_unique<Engine>(EngineSetup{.self = peer.id, .peers = n, .vector_size = size,
-                                                      .rounds_open = rounds_open_, .round_deadline = run_.deadlines.round},
+                                                      .rounds_open = rounds_open_, .round_deadline = run_.deadlines.round,
+                                                      .elastic = control_ != nullptr},
                                          *peer.clock, *topology_, *peer.mixer, *peer.transport, stream_);
   peer.model = AlignedBuffer<float>(size);
   peer.task->initialise(run_.seed, peer.model.span());
-  peer.mixer->start(peer.model.span());
+  if (!newcomer) peer.mixer->start(peer.model.span());
   GOSSAMER_TRY_ASSIGN(peer.optimizer, make_optimizer(training.optimizer, size));
   if (checkers_) {
     peer.optimizer = watch(std::move(peer.optimizer), peer.id, *checkers_);
-    checkers_->started(peer.id, peer.model.span());
+    if (!newcomer) checkers_->started(peer.id, peer.model.span());
   }
   peer.trainer = std::make_unique<Trainer>(*peer.task, *peer.optimizer, training.optimizer, training.schedule,
                                            length.epochs, stream_, peer.model.span(), length.steps_per_epoch);
@@ -201,6 +240,11 @@ Result<> Simulation::compose(Peer& peer, const Split& data, std::vector<std::uin
                                                      .free_running = run_.synchrony.mode == Synchrony::stale || traits.asynchronous,
                                                      .gradient_scale = share},
                                          *peer.trainer, *peer.engine, *peer.mixer, stream_);
+  if (!control_) return {};
+  peer.member = !newcomer;
+  peer.elastic = std::make_unique<Elastic>(ElasticSetup{.self = peer.id, .life = peer.life, .alive = control_->roster(peer.id), .newcomer = newcomer,
+                                                        .rounds_shared = !traits.asynchronous, .local_steps = run_.synchrony.local_steps},
+                                           *topology_, *peer.engine, *peer.trainer);
   return {};
 }
 
@@ -219,9 +263,47 @@ void Simulation::run(Peer& peer) {
   if (peer.ended) return;
   if (queue_.now() < peer.frozen_until) return schedule(peer, peer.frozen_until);
   if (peer.computing && !threaded_) return;  // its only thread is busy; it looks when it has computed
+  if (!peer.computing && !follow(peer, peer.done)) return;
   if (!step(peer)) return;
-  if (!peer.computing && !peer.done) go_on(peer);
+  if (!peer.computing && !peer.done && peer.member) go_on(peer);
   arm(peer);
+}
+
+// What the control plane has to say, in the order in which a peer's process takes it (runtime/peer.cc).  False when that ended
+// the peer.
+bool Simulation::follow(Peer& peer, bool at_rest) {
+  if (!peer.elastic) return true;
+  Elastic& elastic = *peer.elastic;
+  const auto before = elastic.view().number;
+  for (const auto& [who, life] : control_->take_deaths(peer.id)) elastic.died(who, life);
+  for (const auto& [who, life] : control_->take_returns(peer.id)) elastic.returned(who, life);
+  const auto messages = control_->take_messages(peer.id);
+  for (const std::string_view topic : {Elastic::kViews, Elastic::kStatePlease, Elastic::kState})
+    for (const auto& message : messages) {
+      if (message.topic != topic) continue;
+      if (const auto heard = elastic.heard(message.from, topic, message.bytes); !heard) {
+        end(peer, heard.error());
+        return false;
+      }
+    }
+  if (at_rest) elastic.at_rest();
+  for (auto& message : elastic.take_messages()) control_->send(peer.id, message.to, std::string(message.topic), std::move(message.bytes));
+  for (const auto& [who, life] : elastic.take_newcomers())
+    if (const auto known = peer.transport->set_peer(who, addresses_.at({who, life}), life); !known) {
+      end(peer, known.error());
+      return false;
+    }
+  if (elastic.error()) {
+    end(peer, *elastic.error());
+    return false;
+  }
+  if (checkers_ && elastic.member() && (elastic.view().number != before || !peer.member)) checkers_->installed(peer.id, elastic.view());
+  if (elastic.member() && !peer.member) {
+    peer.member = true;
+    if (checkers_) checkers_->started(peer.id, peer.model.span());
+  }
+  if (control_->waits(peer.id)) schedule(peer, queue_.now() + kSleepLeast);
+  return true;
 }
 
 // Lends the engine time.  False when that ended the peer.
@@ -251,6 +333,7 @@ void Simulation::go_on(Peer& peer) {
   peer.outcome.wait_s += seconds(now - peer.since);
   peer.since = now;
   if (wants == Wants::compute) {
+    if (!follow(peer, true)) return;
     peer.computing = true;
     const Duration drawn = setup_.network.compute.draw(peer.compute);
     const Duration needed(std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(drawn.count()) * peer.factor)));
@@ -262,7 +345,7 @@ void Simulation::go_on(Peer& peer) {
   peer.outcome.finished_s = seconds(now - EventQueue::kStart);
   if (checkers_) checkers_->left(peer.id);
   if (--busy_ == 0) all_done_ = now;
-  step(peer);
+  if (follow(peer, true)) step(peer);
 }
 
 void Simulation::computed(Peer& peer) {
@@ -277,7 +360,7 @@ void Simulation::computed(Peer& peer) {
   peer.since = now;
   queue_.trace().record({3, static_cast<std::uint64_t>(now.ns), peer.id, peer.worker->steps()});
   if (const auto done = peer.worker->compute(); !done) return end(peer, done.error());
-  if (!step(peer)) return;
+  if (!step(peer) || !follow(peer, false)) return;
   go_on(peer);
   if (const std::uint64_t step = peer.worker->steps(); step > 0 && step % sample_every_ == 0) sample(step);
   arm(peer);
@@ -301,32 +384,95 @@ void Simulation::end(Peer& peer, std::optional<Error> error) {
     peer.outcome.finished_s = seconds(now - EventQueue::kStart);
     if (--busy_ == 0) all_done_ = now;
   }
-  if (checkers_) checkers_->left(peer.id);
+  if (checkers_) checkers_->died(peer.id);
   queue_.trace().record({4, static_cast<std::uint64_t>(now.ns), peer.id, error ? static_cast<std::uint64_t>(error->code) : 0});
-  if (error) network_->crash(peer.id, std::chrono::milliseconds(10));
+  if (!error) return;
+  network_->crash(peer.id, kEndNoticed);
+  if (control_ && control_->alive(peer.id)) control_->died(peer.id, kEndNoticed);
 }
 
-double consensus(const std::vector<std::unique_ptr<Peer>>& peers, std::vector<double>* mean) {
+void Simulation::crash(PeerId id, std::optional<Duration> noticed_after, std::optional<Duration> restart_after) {
+  Peer& peer = *peers_[id];
+  if (peer.ended) return;
+  end(peer, std::nullopt);
+  network_->crash(id, noticed_after);
+  if (!control_) return;
+  // What no connection tells, silence does.
+  if (control_->alive(id)) control_->died(id, noticed_after.value_or(run_.deadlines.silence));
+  if (restart_after) queue_.at(queue_.now() + *restart_after, [this, id] { restart(id); });
+}
+
+// A peer that is silent for too long is taken for dead.  It wakes, does what it was about to do, and finds out.
+void Simulation::pause(const PauseOptions& pause) {
+  Peer& peer = *peers_[pause.peer];
+  peer.frozen_until = std::max(peer.frozen_until, queue_.now() + pause.length);
+  if (!control_ || pause.length <= run_.deadlines.silence) return;
+  queue_.at(queue_.now() + run_.deadlines.silence, [this, &peer, &pause] {
+    if (peer.ended || !control_->alive(peer.id)) return;
+    control_->died(peer.id, {});
+    if (checkers_) checkers_->died(peer.id);
+    queue_.at(peer.frozen_until + kEndNoticed, [this, &peer, &pause] {
+      if (!peer.ended) crash(peer.id, kEndNoticed, pause.restart_after);
+    });
+  });
+}
+
+// As a process that is started again: nothing is left of the earlier life.
+void Simulation::restart(PeerId id) {
+  if (busy_ == 0 || !peers_[id]->ended) return;
+  if (!control_->admits(id)) return queue_.at(queue_.now() + kJoinAgain, [this, id] { restart(id); });
+  const Incarnation life = control_->returned(id);
+  auto peer = std::make_unique<Peer>(id, life, setup_.seed);
+  peer->outcome.bytes_sent = peers_[id]->outcome.bytes_sent + peers_[id]->fabric->traffic().bytes_sent;
+  peer->outcome.bytes_received = peers_[id]->outcome.bytes_received + peers_[id]->fabric->traffic().bytes_received;
+  peer->outcome.lives = life;
+  past_.push_back(std::exchange(peers_[id], std::move(peer)));
+  Peer& now = *peers_[id];
+  now.since = queue_.now();
+  now.fabric = network_->make_fabric(id);
+  addresses_[{id, life}] = now.fabric->address();
+  ++busy_;
+  if (checkers_) checkers_->returned(id, life);
+  if (const auto composed = compose(now); !composed) return end(now, composed.error());
+  queue_.trace().record({7, static_cast<std::uint64_t>(queue_.now().ns), id, life});
+  wake(id);
+  queue_.at(queue_.now() + run_.deadlines.join, [this, &now] {
+    if (!now.ended && !now.member)
+      end(now, Error{Errc::timed_out, fmt::format("the members did not take it in within {:g} s (deadlines.join)", seconds(run_.deadlines.join))});
+  });
+}
+
+// Whose models count.
+std::vector<const Peer*> Simulation::present() const {
+  std::vector<const Peer*> peers;
+  for (const auto& peer : peers_)
+    if (!control_ || (!gone(*peer) && peer->member)) peers.push_back(peer.get());
+  return peers;
+}
+
+double consensus(const std::vector<const Peer*>& peers, std::vector<double>* mean) {
+  if (peers.empty()) return 0;
   const std::size_t size = peers.front()->model.size();
   mean->assign(size, 0);
-  for (const auto& peer : peers)
+  for (const Peer* peer : peers)
     for (std::size_t i = 0; i < size; ++i) (*mean)[i] += peer->model[i];
   for (double& value : *mean) value /= static_cast<double>(peers.size());
   double sum = 0;
-  for (const auto& peer : peers)
+  for (const Peer* peer : peers)
     for (std::size_t i = 0; i < size; ++i) sum += (peer->model[i] - (*mean)[i]) * (peer->model[i] - (*mean)[i]);
   return std::sqrt(sum / static_cast<double>(peers.size()));
 }
 
 // One point of the curve whenever the last peer has done so many steps.
 void Simulation::sample(std::uint64_t step) {
-  const std::size_t interval = step / sample_every_;
-  if (reached_.size() < interval) reached_.resize(interval);
-  if (++reached_[interval - 1] < count()) return;
-  CurvePoint point{.step = step, .seconds = seconds(queue_.now() - EventQueue::kStart)};
-  for (const auto& peer : peers_) point.loss += peer->worker->last_loss() / static_cast<double>(count());
+  const std::vector<const Peer*> peers = present();
+  for (const Peer* peer : peers) step = std::min(step, peer->worker->steps());
+  if (step < sampled_ + sample_every_) return;
+  sampled_ = step - step % sample_every_;
+  CurvePoint point{.step = sampled_, .seconds = seconds(queue_.now() - EventQueue::kStart)};
+  for (const Peer* peer : peers) point.loss += peer->worker->last_loss() / static_cast<double>(peers.size());
   std::vector<double> mean;
-  point.consensus_distance = consensus(peers_, &mean);
+  point.consensus_distance = consensus(peers, &mean);
   curve_.push_back(point);
 }
 
@@ -338,22 +484,17 @@ void Simulation::watch_over() {
 }
 
 bool Simulation::at_rest() const {
-  return std::all_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->ended || peer->engine->drained(); });
+  if (control_ && !control_->quiet()) return false;
+  return std::all_of(peers_.begin(), peers_.end(), [this](const auto& peer) {
+    return gone(*peer) || (peer->engine->drained() && !peer->engine->held());
+  });
 }
 
 void Simulation::play() {
-  for (const PauseOptions& pause : setup_.faults.pauses)
-    queue_.at(EventQueue::kStart + pause.at, [this, &pause] {
-      Peer& peer = *peers_[pause.peer];
-      peer.frozen_until = std::max(peer.frozen_until, queue_.now() + pause.length);
-    });
-  for (const CrashOptions& crash : setup_.faults.crashes)
-    queue_.at(EventQueue::kStart + crash.at, [this, &crash] {
-      Peer& peer = *peers_[crash.peer];
-      if (peer.ended) return;
-      end(peer, std::nullopt);
-      network_->crash(crash.peer, crash.noticed_after);
-    });
+  for (const PauseOptions& one : setup_.faults.pauses)
+    queue_.at(EventQueue::kStart + one.at, [this, &one] { pause(one); });
+  for (const CrashOptions& one : setup_.faults.crashes)
+    queue_.at(EventQueue::kStart + one.at, [this, &one] { crash(one.peer, one.noticed_after, one.restart_after); });
   for (auto& peer : peers_) {
     peer->since = queue_.now();
     wake(peer->id);
@@ -361,7 +502,8 @@ void Simulation::play() {
   watch_over();
   while (!queue_.empty() && !(busy_ == 0 && at_rest())) {
     if (busy_ == 0 && queue_.now() - all_done_ > run_.deadlines.round) {
-      if (!error_) error_ = Error{Errc::timed_out, "the last payloads were not acknowledged in time"};
+      if (!error_) error_ = Error{Errc::timed_out, control_ && !control_->quiet() ? "the members did not agree on a view in time"
+                                                                                      : "the last payloads were not acknowledged in time"};
       return;
     }
     if (setup_.events_max && queue_.executed() >= setup_.events_max) {
@@ -380,12 +522,13 @@ Result<SimulationOutcome> Simulation::conclude() {
   outcome.network = network_->counts();
   outcome.error = error_;
   outcome.curve = std::move(curve_);
-  const bool whole = !error_ && setup_.faults.crashes.empty();
+  const bool whole = !error_ && (control_ || setup_.faults.crashes.empty());
   Round rounds = 0;
   for (auto& peer : peers_) {
     // What others' exchanges brought after the last step.
-    if (whole && peer->mixer->traits().asynchronous) peer->worker->settle();
-    if (whole && checkers_) checkers_->at_rest(peer->id, peer->model.span(), peer->mixer->mass());
+    const bool here = whole && !gone(*peer);
+    if (here && peer->mixer->traits().asynchronous) peer->worker->settle();
+    if (here && checkers_) checkers_->at_rest(peer->id, peer->model.span(), peer->mixer->mass());
     PeerOutcome& one = peer->outcome;
     one.steps = peer->worker->steps();
     one.rounds = peer->engine->stats().rounds;
@@ -393,8 +536,10 @@ Result<SimulationOutcome> Simulation::conclude() {
     const Evaluation evaluation = peer->task->evaluate(stream_, peer->model.span());
     one.loss = evaluation.loss;
     one.accuracy = evaluation.accuracy;
-    one.bytes_sent = peer->fabric->traffic().bytes_sent;
-    one.bytes_received = peer->fabric->traffic().bytes_received;
+    one.cut_short = peer->engine->stats().cut_short;
+    if (peer->elastic) outcome.view = std::max(outcome.view, peer->elastic->view().number);
+    one.bytes_sent += peer->fabric->traffic().bytes_sent;
+    one.bytes_received += peer->fabric->traffic().bytes_received;
     one.memory_most = network_->memory_most(peer->id);
     outcome.models_hash = mix_seed(outcome.models_hash, XXH3_64bits(peer->model.data(), peer->model.size() * sizeof(float)));
     outcome.models.emplace_back(peer->model.span().begin(), peer->model.span().end());
@@ -403,12 +548,15 @@ Result<SimulationOutcome> Simulation::conclude() {
   GOSSAMER_CHECK(network_->sources_disturbed() == 0, "a transport wrote a buffer while a put of it was under way");
   if (whole && checkers_) checkers_->ended();
   if (checkers_) {
+    outcome.sums_checked = checkers_->sums_checked();
     outcome.violations = checkers_->violations();
     outcome.violations_found = checkers_->found();
   }
   outcome.seconds_per_round = rounds ? outcome.seconds / static_cast<double>(rounds) : 0;
   std::vector<double> mean;
-  outcome.consensus_distance = consensus(peers_, &mean);
+  const std::vector<const Peer*> peers = present();
+  if (peers.empty()) return outcome;
+  outcome.consensus_distance = consensus(peers, &mean);
   const std::vector<float> mean_model(mean.begin(), mean.end());
   const Evaluation evaluation = peers_.front()->task->evaluate(stream_, mean_model);
   outcome.loss = evaluation.loss;

@@ -3,7 +3,7 @@
 //
 // A peer behaves as its process would: while it computes it answers nobody, unless the run overlaps communication and
 // computation (then its engine has a thread of its own, runtime/engine_driver.h); a paused peer does nothing at all; a
-// crashed one is silent for ever.  Gradients are really computed; the time they take is drawn from the network file.
+// crashed one is silent for ever, or comes back as its next life where the run is elastic.  Gradients are really computed; the time they take is drawn from the network file.
 //
 // The same setup gives the same events and the same bits, on every machine.
 #pragma once
@@ -54,7 +54,9 @@ struct PeerOutcome {
   double loss = 0, accuracy = 0;  // of its last model, on the test set
   std::uint64_t bytes_sent = 0, bytes_received = 0;
   std::size_t memory_most = 0;  // registered
-  bool crashed = false;
+  bool crashed = false;   // and did not come back
+  Incarnation lives = 1;  // steps, rounds and times are those of the last one
+  Round cut_short = 0;
   std::optional<Error> error;
 };
 
@@ -64,9 +66,12 @@ struct SimulationOutcome {
   std::uint64_t trace_hash = 0;
   std::uint64_t models_hash = 0;
   double seconds_per_round = 0;  // 0 when no round was closed
+  // Of all peers; in an elastic run of those who live at the end.
   double loss = 0, accuracy = 0;  // of the mean model
   double consensus_distance = 0;  // sqrt of the mean over peers of |x_i - mean|^2
   NetworkCounts network;
+  std::uint32_t view = 0;             // the last one
+  std::uint64_t sums_checked = 0;     // rounds (asynchronous: pairs) whose corrections the checkers have summed up
   std::vector<PeerOutcome> peers;
   std::vector<CurvePoint> curve;
   std::vector<Violation> violations;  // the first few of each kind

@@ -8,15 +8,18 @@
 #include "runtime/simulator/consensus.h"
 #include "tests/gossip/network.h"
 #include "tests/simulator/runs.h"
+#include "tests/simulator/wrong_mixer.h"
 
 namespace gossamer {
 namespace {
 
 using sim::Checkers;
 using sim::SimulationSetup;
+using testing_support::at_peer;
 using testing_support::must_simulate;
 using testing_support::small_run;
 using testing_support::told;
+using testing_support::Wrong;
 
 const sim::Violation* find(const sim::SimulationOutcome& outcome, std::string_view checker) {
   const auto found = std::find_if(outcome.violations.begin(), outcome.violations.end(), [&](const auto& v) { return v.checker == checker; });
@@ -30,28 +33,6 @@ RunFile choco_per_edge(std::size_t peers) {
   run.mixing.replicas = "per-edge";
   return run;
 }
-
-// A mixer between engine and algorithm that does one thing wrong.
-class Wrong : public Mixer {
- public:
-  explicit Wrong(std::unique_ptr<Mixer> inner) : inner_(std::move(inner)) {}
-  std::string_view name() const override { return inner_->name(); }
-  MixerTraits traits() const override { return inner_->traits(); }
-  std::size_t payload_capacity() const override { return inner_->payload_capacity(); }
-  void start(std::span<const float> common) override { inner_->start(common); }
-  Plan begin(Stream& stream, const RoundInfo& info, std::span<const float> shadow) override { return inner_->begin(stream, info, shadow); }
-  Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
-    return inner_->encode(stream, info, what, out);
-  }
-  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
-    return inner_->arrived(stream, info, arrivals);
-  }
-  std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override { return inner_->result(stream, info, add); }
-  std::span<const float> replica(PeerId peer, Replica which) const override { return inner_->replica(peer, which); }
-
- protected:
-  std::unique_ptr<Mixer> inner_;
-};
 
 // Loss with repair off, as a mixer would see it if the channel skipped what is missing: one difference is not applied.
 class Forgetful final : public Wrong {
@@ -84,14 +65,6 @@ class Biased final : public Wrong {
     return affine;
   }
 };
-
-template <class Kind>
-std::function<std::unique_ptr<Mixer>(PeerId, std::unique_ptr<Mixer>)> at_peer(PeerId wrong) {
-  return [wrong](PeerId peer, std::unique_ptr<Mixer> mixer) -> std::unique_ptr<Mixer> {
-    if (peer != wrong) return mixer;
-    return std::make_unique<Kind>(std::move(mixer));
-  };
-}
 
 TEST(Checkers, ADifferenceThatIsNotAppliedPartsTheReplicasInThatVeryRound) {
   const auto outcome = must_simulate({.run = choco_per_edge(5), .wrap = at_peer<Forgetful>(2)});
@@ -177,7 +150,7 @@ TEST_F(Told, ARoundThatIsLeftOutIsSeen) {
 TEST_F(Told, APayloadThatIsHandedOverTwiceIsSeen) {
   const std::array<std::byte, 4> bytes{};
   checkers_.encoded(0, 7, {.to = {1}}, bytes);
-  Arrival arrival{.from = 0, .header = {.round = 7}, .bytes = bytes};
+  Arrival arrival{.from = 0, .header = {.incarnation = 1, .round = 7}, .bytes = bytes};
   checkers_.handed_over(1, arrival);
   EXPECT_FALSE(violated(checkers_, "once"));
   checkers_.handed_over(1, arrival);
@@ -187,7 +160,7 @@ TEST_F(Told, APayloadThatIsHandedOverTwiceIsSeen) {
 TEST_F(Told, APayloadThatIsNeverHandedOverIsSeen) {
   const std::array<std::byte, 4> bytes{};
   checkers_.encoded(0, 7, {.to = {1, 2}}, bytes);
-  checkers_.handed_over(1, {.from = 0, .header = {.round = 7}, .bytes = bytes});
+  checkers_.handed_over(1, {.from = 0, .header = {.incarnation = 1, .round = 7}, .bytes = bytes});
   EXPECT_FALSE(violated(checkers_, "once"));
   checkers_.ended();
   EXPECT_TRUE(violated(checkers_, "once"));
@@ -214,6 +187,56 @@ TEST_F(Told, MassThatIsLostIsSeen) {
       checkers.ended();
       EXPECT_EQ(violated(checkers, "mass"), weight_lost || share_lost);
     }
+}
+
+TEST_F(Told, TwoViewsOfOneNumberAreSeenUnlessOneIsOfTheDead) {
+  checkers_.installed(0, {1, 5, {1, 1, 0}});
+  checkers_.installed(1, {1, 5, {1, 1, 0}});
+  EXPECT_FALSE(violated(checkers_, "view"));
+  checkers_.installed(2, {2, 5, {0, 0, 1}});
+  checkers_.died(2);
+  checkers_.installed(0, {2, 7, {1, 1, 0}});
+  EXPECT_FALSE(violated(checkers_, "view"));
+  checkers_.installed(1, {2, 8, {1, 1, 0}});
+  EXPECT_TRUE(violated(checkers_, "view"));
+}
+
+TEST_F(Told, AViewThatKeepsTheDeadIsSeenAtTheEnd) {
+  checkers_.died(2);
+  for (const PeerId peer : {0u, 1u}) checkers_.installed(peer, {1, 5, {1, 1, 1}});
+  EXPECT_FALSE(violated(checkers_, "view"));
+  checkers_.ended();
+  EXPECT_TRUE(violated(checkers_, "view"));
+}
+
+TEST_F(Told, AViewThatBeginsInAnotherRoundIsSeen) {
+  checkers_.begun(0, 0);
+  checkers_.entered(0, {1, 1, {1, 1, 0}});
+  EXPECT_FALSE(violated(checkers_, "view"));
+  checkers_.begun(0, 1);
+  checkers_.entered(0, {2, 1, {1, 1, 1}});
+  EXPECT_TRUE(violated(checkers_, "view"));
+}
+
+// Two members' corrections in the view without the third, and nothing is asked of the round that it died in.
+TEST_F(Told, TheMeanIsKeptByTheMembersOfAView) {
+  const std::array<float, 2> shadow{1, 2}, up{0.5f, 0}, down{-0.5f, 0}, wrong{-0.25f, 0};
+  checkers_.corrected(0, 0, 1, shadow, up);
+  checkers_.corrected(2, 0, 1, shadow, up);
+  checkers_.died(2);
+  checkers_.corrected(1, 0, 1, shadow, up);
+  for (const PeerId peer : {0u, 1u}) {
+    checkers_.begun(peer, 0);
+    checkers_.entered(peer, {1, 1, {1, 1, 0}});
+  }
+  checkers_.corrected(0, 1, 1, shadow, up);
+  EXPECT_EQ(checkers_.sums_checked(), 0u);
+  checkers_.corrected(1, 1, 1, shadow, down);
+  EXPECT_EQ(checkers_.sums_checked(), 1u);
+  EXPECT_EQ(checkers_.found(), 0u);
+  checkers_.corrected(0, 2, 1, shadow, up);
+  checkers_.corrected(1, 2, 1, shadow, wrong);
+  EXPECT_TRUE(violated(checkers_, "mean"));
 }
 
 TEST_F(Told, MemoryBeyondItsBoundIsSeen) {

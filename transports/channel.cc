@@ -487,6 +487,8 @@ void Transport::on_hello(std::span<const std::byte> notice, TransportEvents* eve
     if (const auto opened = open(peer->id, false); !opened) return fault(opened.error().code, opened.error().message);
   if (slots > 0 && !peer->target) {
     auto target = peer->link->open(region);
+    // Its last words: it has died since.
+    if (!target && target.error().code == Errc::peer_gone) return lose(*peer, events);
     if (!target) return fault(target.error().code, fmt::format("mailbox of peer {}: {}", peer->id, target.error().message));
     peer->target = std::move(*target);
     peer->slots = slots;

@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -18,8 +20,12 @@ namespace gossamer::e2e {
 using Words = std::vector<std::string>;
 using Json = nlohmann::json;
 
-// Longer than anything here takes on a busy machine; a test that comes here hangs.
-inline constexpr Duration kPatience = std::chrono::seconds(60);
+// Longer than anything here takes on a busy machine; a test that comes here hangs.  $PATIENCE is how many times as long
+// everything takes (under a sanitizer).
+inline const Duration kPatience = std::chrono::seconds(60) * [] {
+  const char* factor = std::getenv("PATIENCE");
+  return factor ? std::max(1, std::atoi(factor)) : 1;
+}();
 
 // A folder of this test alone, removed with everything in it.
 class Scratch {

@@ -68,7 +68,7 @@ TEST_P(Endings, AKilledPeerIsNamedAndEndsTheRunWith5) {
   const pid_t victim = peer_process(out(), 3);
   ASSERT_GT(victim, 0);
   ASSERT_EQ(::kill(victim, SIGKILL), 0);
-  const Ended end = run.wait(std::chrono::seconds(30));
+  const Ended end = run.wait(kPatience / 2);
   EXPECT_EQ(end.code, 5) << end.err;
   EXPECT_NE(end.err.find("peer 3 was killed by signal 9"), std::string::npos) << end.err;
   EXPECT_TRUE(nobody_left(out()));
@@ -121,7 +121,7 @@ TEST_P(Endings, SurvivorsStartedByHandNameTheKilledPeerAndEndWith5) {
   ASSERT_TRUE(under_way()) << all_said() << whereabouts(out());
   peers[3]->send(SIGKILL);
   for (int rank = 0; rank < 8; ++rank) {
-    const Ended end = peers[static_cast<std::size_t>(rank)]->wait(std::chrono::seconds(20));
+    const Ended end = peers[static_cast<std::size_t>(rank)]->wait(kPatience / 3);
     if (rank == 3) continue;
     EXPECT_EQ(end.code, 5) << end.err;
     const std::regex words("gossamer: peer 3 on \\S+ \\(pid \\d+\\) is gone: .*, silent for \\d");

@@ -184,8 +184,8 @@ INSTANTIATE_TEST_SUITE_P(
             "run.yaml:1:28: trainer.epocs: unknown key; did you mean `epochs`?"},
         Bad{QUADRATIC "algorithm: d-pgsd",
             "run.yaml:2:12: algorithm: `d-pgsd` is not known here; did you mean `d-psgd`? choose one of: "
-            "all-reduce, all-reduce-halving-doubling, parameter-server, parameter-server-models, d-psgd, choco-sgd, "
-            "deep-squeeze, power-gossip, ad-psgd, sgp, relay-sgd, gradient-tracking, d2, qg-dsgdm, clipped-gossip"},
+            "all-reduce, all-reduce-halving-doubling, parameter-server, parameter-server-models, parameter-server-async, "
+            "d-psgd, choco-sgd, deep-squeeze, power-gossip, ad-psgd, sgp, relay-sgd, gradient-tracking, d2, qg-dsgdm, clipped-gossip"},
         Bad{QUADRATIC "compression: {codec: top-k, ratio: 0}",
             "run.yaml:2:36: compression.ratio: 0 is out of range; it must be in (0, 1]"},
         Bad{QUADRATIC "compression: {codec: qsgd, bits: 17}",

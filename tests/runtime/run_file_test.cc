@@ -99,6 +99,16 @@ TEST(RunFile, AnAlgorithmsNameIsACompleteChoice) {
   EXPECT_EQ(parsed("algorithm: d-psgd\n" + std::string(kSmall)).compression.codec, CodecId::none);
 }
 
+// Once such a run was refused for lazy weights, which nobody had written.
+TEST(RunFile, APresetsWeightsAreNotForFamiliesThatBringTheirs) {
+  const RunFile changing = parsed("algorithm: d2\ntopology: {family: one-peer-hypercube, peers: 8}\n" + std::string(kSmall));
+  EXPECT_EQ(changing.topology.weights, WeightRule::standard);
+  const auto fits = check_run(changing);
+  ASSERT_FALSE(fits);
+  EXPECT_NE(fits.error().message.find("never changes"), std::string::npos) << fits.error().message;
+  EXPECT_EQ(parsed("algorithm: d2\ntopology: {family: torus, peers: 16}\n" + std::string(kSmall)).topology.weights, WeightRule::lazy);
+}
+
 TEST(RunFile, AnyPartOfAPresetIsOverridden) {
   const RunFile run =
       parsed("algorithm: choco-sgd\ncompression: {codec: top-k, ratio: 0.05}\ntopology: {peers: 6}\n" +

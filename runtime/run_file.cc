@@ -12,7 +12,6 @@
 #include "gossip/algorithms.h"
 #include "runtime/presets.h"
 #include "runtime/run_file_reader.h"
-#include "topologies/family.h"
 
 namespace gossamer {
 
@@ -92,6 +91,7 @@ void read_mixing(const YamlMap& map, MixingOptions* options) {
   options->replicas = map.choice<std::string>(
       "replicas", {{"auto", "auto"}, {"per-edge", "per-edge"}, {"aggregate", "aggregate"}},
       options->replicas);
+  options->verify_replicas = map.boolean("verify_replicas", options->verify_replicas);
   options->momentum = map.number("momentum", options->momentum, {.least = 0, .most = 1, .below_most = true});
   options->clip = map.number("clip", options->clip, {.least = 0});
   options->rank = map.count("rank", options->rank, {.least = 1, .most = 64});
@@ -159,9 +159,7 @@ void complete_topology(YamlDocument& document, const RunFile& preset) {
     (void)document.set("topology.family", preset.topology.schedule.front().family, origin, kFromPreset);
   if (needs_peers)
     (void)document.set("topology.peers", std::to_string(preset.topology.peers), origin, kFromPreset);
-  const Family* family = absent({"family"}) ? nullptr : find_family(topology.map().text("family", ""));
-  const bool own_weights = family != nullptr && family->own_weights;
-  if (preset.topology.weights != WeightRule::standard && !own_weights && absent({"file", "edges", "graph", "schedule", "weights"}))
+  if (preset.topology.weights != WeightRule::standard && absent({"file", "edges", "graph", "schedule", "weights"}))
     (void)document.set("topology.weights", std::string(name(preset.topology.weights)), origin, kFromPreset);
 }
 

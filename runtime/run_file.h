@@ -39,6 +39,7 @@ struct MixingOptions {
   MixingOrder order = MixingOrder::adapt_then_combine;
   bool weigh_by_samples = false;
   std::string replicas = "auto";  // CHOCO: auto | per-edge | aggregate
+  bool verify_replicas = false;   // CHOCO: every payload carries its replica's hash, and one that has parted ends the run
   double momentum = 0.9;          // qg-dsgdm
   double clip = 1;                // clipped-gossip: how far one neighbour may move this peer, before its weight
   std::size_t rank = 1;           // power-gossip

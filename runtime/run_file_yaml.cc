@@ -172,6 +172,7 @@ std::string to_yaml(const RunFile& run) {
   mixing.text("order", name(run.mixing.order));
   mixing.boolean("weigh_by_samples", run.mixing.weigh_by_samples);
   mixing.text("replicas", run.mixing.replicas);
+  mixing.boolean("verify_replicas", run.mixing.verify_replicas);
   mixing.number("momentum", run.mixing.momentum);
   mixing.number("clip", run.mixing.clip);
   mixing.count("rank", run.mixing.rank);

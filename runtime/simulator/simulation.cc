@@ -176,7 +176,7 @@ Result<> Simulation::compose(Peer& peer) {
   const std::size_t size = peer.task->layout().size();
 
   MixerSetup mixer = mixer_setup(run_, peer.id, *topology_, *compressor_, peer.task->layout());
-  mixer.verify_replicas = setup_.verify_replicas;
+  mixer.verify_replicas = mixer.verify_replicas || setup_.verify_replicas;
   GOSSAMER_TRY_ASSIGN(peer.mixer, make_mixer(run_.algorithm, mixer));
   if (setup_.wrap) peer.mixer = setup_.wrap(peer.id, std::move(peer.mixer));
   const MixerTraits traits = peer.mixer->traits();

@@ -26,6 +26,8 @@ namespace {
 constexpr std::size_t kLineMax = std::size_t{1} << 16;
 // How long what was still in a pipe when its child ended may take to arrive.
 constexpr Duration kDrainDeadline = std::chrono::seconds(2);
+// Elastic: how long the others may take to leave when child 0 has ended well.  They have nothing left to do but that.
+constexpr Duration kFarewell = std::chrono::seconds(2);
 
 struct Child {
   pid_t pid = -1;
@@ -79,6 +81,17 @@ bool is_paused(pid_t pid) {
   return name_end != std::string::npos && stat->compare(name_end, 3, ") T") == 0;
 }
 
+enum class Words { end, end_and_last_line };
+
+std::string describe(std::size_t index, const ChildEnd& end, Words words) {
+  std::string text =
+      end.signal != 0
+          ? fmt::format("peer {} was killed by signal {} ({})", index, end.signal, ::strsignal(end.signal))
+          : fmt::format("peer {} ended with exit code {}: {}", index, end.code, exit_words(end.code));
+  if (words == Words::end_and_last_line && !end.last_line.empty()) text += fmt::format("; its last line: {}", end.last_line);
+  return text;
+}
+
 class Launcher {
  public:
   Launcher(const LaunchOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
@@ -97,6 +110,7 @@ class Launcher {
   void poll_once(Duration timeout);
   void read_lines(std::size_t index, Child& child);
   void pass_on(std::size_t index, std::string_view line);
+  void say(const std::string& text);
   void finish(Child& child, int signal);
   void reap(std::size_t index, Child& child);
   void restart_due();
@@ -265,6 +279,10 @@ void Launcher::pass_on(std::size_t index, std::string_view line) {
   // A log line begins with its time, so the name may come a little later.
   const bool named = line.substr(0, 40).find(who) != std::string_view::npos;
   const std::string text = named ? fmt::format("{}\n", line) : fmt::format("{} {}\n", who, line);
+  say(text);
+}
+
+void Launcher::say(const std::string& text) {
   // When standard error itself is gone there is nobody left to tell.
   [[maybe_unused]] const auto written = write_all(options_.error_descriptor, text, "standard error");
 }
@@ -296,11 +314,17 @@ void Launcher::reap(std::size_t index, Child& child) {
   if (options_.elastic && index == 0 && child.end.well()) {
     // The run is over.  Whoever is not done yet came back too late.
     for (Child& other : children_) other.again.reset();
-    if (!stop_at_) end_at_ = clock_.now() + options_.stop_deadline;
+    if (!stop_at_) end_at_ = clock_.now() + std::min(options_.stop_deadline, kFarewell);
   }
   if (child.end.well()) return;
   if (options_.elastic && index != 0) {
-    if (!stop_at_ && !end_at_ && child.end.restarts < options_.restarts) child.again = clock_.now() + options_.restart_after;
+    if (stop_at_ || end_at_) return;
+    const bool again = child.end.restarts < options_.restarts;
+    if (again) child.again = clock_.now() + options_.restart_after;
+    say(fmt::format("gossamer: {}; {}\n", describe(index, child.end, Words::end),
+                    again ? fmt::format("it is started again in {:g} s ({} of {} times)", seconds(options_.restart_after), child.end.restarts + 1,
+                                        options_.restarts)
+                          : fmt::format("it stays away (membership.restarts: {})", options_.restarts)));
     return;
   }
   failed_.push_back(index);
@@ -350,15 +374,6 @@ void Launcher::kill(Child& child) {
   ::kill(-child.pid, SIGKILL);
 }
 
-std::string describe(std::size_t index, const ChildEnd& end) {
-  std::string text =
-      end.signal != 0
-          ? fmt::format("peer {} was killed by signal {} ({})", index, end.signal, ::strsignal(end.signal))
-          : fmt::format("peer {} ended with exit code {}: {}", index, end.code, exit_words(end.code));
-  if (!end.last_line.empty()) text += fmt::format("; its last line: {}", end.last_line);
-  return text;
-}
-
 LaunchReport Launcher::report() const {
   LaunchReport report;
   for (const Child& child : children_) report.ends.push_back(child.end);
@@ -382,11 +397,11 @@ LaunchReport Launcher::report() const {
   } else if (report.failed) {
     const ChildEnd& end = report.ends[*report.failed];
     report.exit_code = end.signal != 0 ? exit_code(Errc::peer_gone) : end.code;
-    report.message = describe(*report.failed, end);
+    report.message = describe(*report.failed, end, Words::end_and_last_line);
   }
   for (std::size_t i = 1; options_.elastic && !report.failed && !interrupted_ && i < children_.size(); ++i)
     if (const ChildEnd& end = report.ends[i]; !end.well())
-      report.message += fmt::format("{}{} (started again {} times)", report.message.empty() ? "" : "; ", describe(i, end), end.restarts);
+      report.message += fmt::format("{}{} (started again {} times)", report.message.empty() ? "" : "; ", describe(i, end, Words::end_and_last_line), end.restarts);
   if (killed > 0)
     report.message += fmt::format("; {} of {} peers did not end within {:g} s of being asked and were killed",
                                   killed, report.ends.size(), seconds(options_.stop_deadline));

@@ -2,10 +2,9 @@
 //
 //   - A child whose parent dies, however it dies, is killed by the kernel: there are no orphans.
 //   - SIGINT, SIGTERM and SIGHUP are passed on as SIGTERM; whoever has not ended after `stop_deadline` is
-//   killed, and a
-//     second signal kills at once.
+//     killed, and a second signal kills at once.
 //   - The first child that fails makes the launcher stop the others in the same way; in an elastic run only child 0
-//   does, the others are started again.  When child 0 has ended well the others have `stop_deadline` to end, too.
+//     does, the others are started again.  When child 0 has ended well the others have two seconds to end, too.
 //   - What a child leaves running behind it (its process group) is killed with it.
 //
 // Child 0's standard output is the launcher's own; that of the others goes where their standard error goes:

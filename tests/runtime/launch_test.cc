@@ -5,11 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -48,6 +51,23 @@ class Launch : public testing::Test {
     auto report = launch(options, clock_);
     EXPECT_TRUE(report) << report.error().message;
     return report.value_or(LaunchReport{});
+  }
+
+  // Children but 0 are started again; each start of child n adds a line to the file "starts-n".
+  LaunchReport run_elastic(std::vector<std::string> scripts, std::uint32_t restarts, Duration restart_after = std::chrono::milliseconds(20)) const {
+    for (std::size_t i = 0; i < scripts.size(); ++i)
+      scripts[i] = "echo start >> $FOLDER/starts-" + std::to_string(i) + "; " + scripts[i];
+    LaunchOptions options = shells(std::move(scripts));
+    options.elastic = true;
+    options.restarts = restarts;
+    options.restart_after = restart_after;
+    auto report = launch(options, clock_);
+    EXPECT_TRUE(report) << report.error().message;
+    return report.value_or(LaunchReport{});
+  }
+  int starts(std::size_t child) const {
+    std::ifstream file(folder_ + "/starts-" + std::to_string(child));
+    return static_cast<int>(std::count(std::istreambuf_iterator<char>(file), {}, '\n'));
   }
 
   std::string lines() const {
@@ -178,6 +198,71 @@ TEST_F(Launch, WhatAChildLeavesBehindIsKilled) {
   EXPECT_TRUE(eventually([&] { return !runs(number("rest")); }));
 }
 
+// Waits in a shell script until a file has that many lines.
+std::string until(const std::string& file, int lines) {
+  return "while [ \"$(cat $FOLDER/" + file + " 2>/dev/null | wc -l)\" -lt " + std::to_string(lines) + " ]; do sleep 0.02; done; ";
+}
+
+TEST_F(Launch, AnElasticRunStartsItsChildrenAgainAsOftenAsAllowedAndEndsWithChild0) {
+  const Time begin = clock_.now();
+  const auto report = run_elastic({until("starts-1", 3) + "sleep 0.2; exit 0", "echo out of luck >&2; exit 4", until("starts-1", 3) + "exit 0"}, 2,
+                                  std::chrono::milliseconds(150));
+  EXPECT_GE(seconds(clock_.now() - begin), 0.3) << "twice restart_after";
+  EXPECT_EQ(report.exit_code, 0);
+  EXPECT_FALSE(report.failed);
+  EXPECT_EQ(starts(0), 1);
+  EXPECT_EQ(starts(1), 3);
+  EXPECT_EQ(starts(2), 1) << "who ends well is done";
+  EXPECT_EQ(report.ends[1].restarts, 2u);
+  EXPECT_EQ(report.ends[1].code, 4);
+  EXPECT_EQ(report.message,
+            "peer 1 ended with exit code 4: the operating system refused (disk, permission, limits); its last line: out of luck (started again 2 times)");
+  const std::string text = lines();
+  for (const char* line : {"gossamer: peer 1 ended with exit code 4: the operating system refused (disk, permission, limits); it is started again in 0.15 s (1 of 2 times)\n",
+                           "(2 of 2 times)\n", "it stays away (membership.restarts: 2)\n"})
+    EXPECT_NE(text.find(line), std::string::npos) << line << " is not in\n" << text;
+}
+
+TEST_F(Launch, AChildThatEndsWellInItsNextLifeIsASuccess) {
+  const auto report = run_elastic({until("starts-1", 2) + "exit 0", "[ $(wc -l < $FOLDER/starts-1) -ge 2 ] || kill -9 $$"}, 5);
+  EXPECT_EQ(report.exit_code, 0);
+  EXPECT_EQ(report.message, "");
+  EXPECT_EQ(report.ends[1].restarts, 1u);
+  EXPECT_TRUE(report.ends[1].well());
+  EXPECT_EQ(starts(1), 2);
+}
+
+TEST_F(Launch, Child0IsNeverStartedAgainAndItsFailureStopsAll) {
+  const auto report = run_elastic({until("starts-1", 1) + "kill -9 $$", "exec sleep 30"}, 5);
+  ASSERT_TRUE(report.failed);
+  EXPECT_EQ(*report.failed, 0u);
+  EXPECT_EQ(report.exit_code, 5);
+  EXPECT_EQ(report.message, "peer 0 was killed by signal 9 (Killed)");
+  EXPECT_EQ(starts(0), 1);
+  EXPECT_EQ(starts(1), 1);
+  EXPECT_EQ(report.ends[1].signal, SIGTERM);
+}
+
+TEST_F(Launch, WhenChild0HasEndedWellNobodyIsStartedAgainAndTheRestHaveTwoSeconds) {
+  const Time begin = clock_.now();
+  // Child 1's restart is pending, child 2 does not end by itself.
+  const auto report = run_elastic({until("starts-1", 1) + until("starts-2", 1) + "sleep 0.3; exit 0", "exit 4", "exec sleep 30"}, 5, std::chrono::seconds(20));
+  EXPECT_GE(seconds(clock_.now() - begin), 2);
+  EXPECT_LT(seconds(clock_.now() - begin), 5);
+  EXPECT_EQ(report.exit_code, 0);
+  EXPECT_EQ(starts(1), 1);
+  EXPECT_EQ(report.ends[2].signal, SIGTERM);
+}
+
+TEST_F(Launch, ThePlainRunStartsNobodyAgain) {
+  LaunchOptions options = shells({"exec sleep 30", "echo start >> $FOLDER/starts-1; exit 4"});
+  options.restarts = 5;  // means nothing without `elastic`
+  const auto report = launch(options, clock_);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->exit_code, 4);
+  EXPECT_EQ(starts(1), 1);
+}
+
 // A launcher in a process of its own, so that it can be signalled.
 class LaunchProcess : public Launch {
  protected:
@@ -185,12 +270,15 @@ class LaunchProcess : public Launch {
     if (launcher_ > 0) ::kill(launcher_, SIGKILL);
     Launch::TearDown();
   }
-  void start(std::vector<std::string> scripts, Duration stop_deadline) {
+  void start(std::vector<std::string> scripts, Duration stop_deadline, std::optional<Duration> restart_after = {}) {
     launcher_ = ::fork();
     ASSERT_GE(launcher_, 0);
     if (launcher_ == 0) {
       LaunchOptions options = shells(std::move(scripts));
       options.stop_deadline = stop_deadline;
+      options.elastic = restart_after.has_value();
+      options.restarts = 5;
+      options.restart_after = restart_after.value_or(Duration::zero());
       const auto report = launch(options, clock_);
       ::_exit(report ? report->exit_code : 99);
     }
@@ -236,6 +324,16 @@ TEST_F(LaunchProcess, ASecondCtrlCKillsAtOnce) {
   ::kill(launcher_, SIGINT);
   EXPECT_EQ(end(), 130);
   EXPECT_FALSE(runs(child));
+}
+
+TEST_F(LaunchProcess, CtrlCWhileARestartIsPendingStartsNobody) {
+  start({"echo $$ . > $FOLDER/a; exec sleep 60", "echo start >> $FOLDER/starts-1; exit 4"}, std::chrono::seconds(5), std::chrono::seconds(1));
+  ASSERT_TRUE(eventually([&] { return number("a") > 0 && lines().find("it is started again in 1 s") != std::string::npos; })) << lines();
+  const Time begin = clock_.now();
+  ::kill(launcher_, SIGINT);
+  EXPECT_EQ(end(), 130);
+  EXPECT_LT(seconds(clock_.now() - begin), 0.9) << "it waited for the restart";
+  EXPECT_EQ(starts(1), 1);
 }
 
 }  // namespace

@@ -49,8 +49,15 @@ Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view
   if (from >= peers_) return fail(Errc::corrupt, fmt::format("a message of peer {} in a run of {} peers", from, peers_));
   if (topic == messages::kRecord) {
     GOSSAMER_TRY_ASSIGN(auto record, messages::unpack_record(bytes));
-    record.record.peer = from;
-    const std::uint64_t step = record.record.step;
+    if (absent_.contains(from)) return {};  // of a life that has ended
+    IntervalRecord& row = record.record;
+    row.peer = from;
+    const Before& before = before_[from];
+    row.seconds += before.seconds;
+    row.bytes_sent += before.bytes_sent;
+    row.bytes_received += before.bytes_received;
+    until_now_[from] = {row.seconds, row.bytes_sent, row.bytes_received};
+    const std::uint64_t step = row.step;
     if (settled_until_ && step <= *settled_until_) return {};  // of one who came late; the row is written
     steps_[step].insert_or_assign(from, std::move(record));
     reported_[from] = step;
@@ -61,6 +68,8 @@ Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view
   } else if (topic == messages::kSummary) {
     GOSSAMER_TRY_ASSIGN(auto summary, messages::unpack_summary(bytes));
     summary.peer = from;
+    summary.bytes_sent += before_[from].bytes_sent;
+    summary.bytes_received += before_[from].bytes_received;
     summaries_[from] = std::move(summary);
   } else if (topic == messages::kModel) {
     std::vector<float> model(layout_.size());
@@ -73,10 +82,20 @@ Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view
 
 void Coordinator::left(PeerId peer) {
   if (!absent_.insert(peer).second) return;
+  if (!summaries_.contains(peer) || !models_.contains(peer)) {
+    summaries_.erase(peer);
+    models_.erase(peer);
+  }
   std::vector<std::uint64_t> complete;
   for (const auto& [step, records] : steps_)
     if (all_reported(step)) complete.push_back(step);
   for (const std::uint64_t step : complete) settle(step);
+}
+
+void Coordinator::came(PeerId peer, double at) {
+  absent_.erase(peer);
+  before_[peer] = until_now_[peer];
+  before_[peer].seconds = at;
 }
 
 // Steps are reported in order, so what a newcomer missed is complete without it once it has reported a later one.

@@ -47,9 +47,11 @@ class Coordinator {
   // The newest step that all peers have reported since the last call, if any.
   std::vector<Interval> intervals();
 
-  // A peer left, and is not expected to report any more; or came (again).
+  // A peer left, and is not expected to report any more; or came (again), `at` seconds after the common start.  Rows of a
+  // new life count time from there, and bytes from what its rank had sent and received before.
   void left(PeerId peer);
-  void came(PeerId peer) { absent_.erase(peer); }
+  void came(PeerId peer, double at);
+  bool absent(PeerId peer) const { return absent_.contains(peer); }
   std::size_t present() const { return peers_ - absent_.size(); }
 
   // All summaries and models are in, of those who are there.
@@ -72,6 +74,12 @@ class Coordinator {
   std::size_t peers_;
   std::set<PeerId> absent_;
   std::map<PeerId, std::uint64_t> reported_;     // each peer's last step
+  struct Before {  // of a peer's present life
+    double seconds = 0;
+    std::uint64_t bytes_sent = 0, bytes_received = 0;
+  };
+  std::map<PeerId, Before> before_;
+  std::map<PeerId, Before> until_now_;  // what each peer's last row says
   std::optional<std::uint64_t> settled_until_;
   std::vector<RecordWriter> writers_;
   std::map<std::uint64_t, std::map<PeerId, messages::Record>> steps_;  // not yet reported by all

@@ -16,9 +16,11 @@ namespace gossamer::messages {
 inline constexpr std::string_view kRecord = "record";        // an interval of a peer
 inline constexpr std::string_view kSummary = "summary";      // a peer's last words
 inline constexpr std::string_view kModel = "model";          // its final model, float32
-inline constexpr std::string_view kStart = "start-model";    // the model everybody starts from
-inline constexpr std::string_view kStartHash = "start-hash"; // its XXH3-64
+inline constexpr std::string_view kStartHash = "start-hash"; // XXH3-64 of the model everybody starts from
 inline constexpr std::string_view kStartReply = "start-reply";  // "same" or "send"
+inline constexpr std::string_view kStart = "start-model";    // it; empty for who has the same.  All begin when they hear it
+inline constexpr std::string_view kTrained = "trained";      // to rank 0: after the last step; from it: everybody is
+inline constexpr std::string_view kOver = "over";            // rank 0 has written the results
 inline constexpr std::string_view kAbort = "abort";          // a peer gives up; the text says why
 
 struct Record {

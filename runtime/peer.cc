@@ -4,30 +4,23 @@
 #include <cmath>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <future>
-#include <set>
+#include <map>
 #include <thread>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/random.h"
 #include "gossip/algorithms.h"
-#include "gossip/engine.h"
 #include "kernels/vector.h"
 #include "runtime/check_run.h"
-#include "runtime/control/control.h"
-#include "runtime/coordinator.h"
-#include "runtime/elastic.h"
-#include "runtime/engine_driver.h"
-#include "runtime/messages.h"
 #include "runtime/doctor.h"
-#include "runtime/report/status_line.h"
+#include "runtime/messages.h"
+#include "runtime/peer_life.h"
 #include "runtime/report/table.h"
-#include "runtime/worker.h"
 #include "trainer/partition.h"
-#include "trainer/trainer.h"
 #include "transports/transports.h"
 
 namespace gossamer {
@@ -35,78 +28,9 @@ namespace {
 
 constexpr std::size_t kSketchSize = 256;      // estimates |x|^2 within about 9 %
 constexpr std::uint64_t kIntervalsPerRun = 100;
-constexpr Duration kForever = std::chrono::hours(24 * 365);  // as long as the heartbeat finds everybody alive
 constexpr std::uint64_t kLiveSamples = 2000;  // test samples of a live evaluation; the final one uses all
 
-// The run of one peer, phase by phase.  Members are in the order they are built.
-class Peer {
- public:
-  Peer(const PeerProcess& process, Log& log) : run_(process.run), process_(process), log_(log) {}
-
-  Result<> run();
-
- private:
-  Result<> join();
-  Result<> compose();
-  Result<> agree_on_start();
-  Result<> catch_up();
-  Result<> train();
-  Result<> finish();
-
-  Result<> check_control();
-  Result<> follow_members();
-  Result<> gone(const Death& death);
-  Result<> drive(Wants wants);
-  Result<> keep_pace(Time begun);
-  Result<> barrier(std::string_view name, Duration deadline);
-  Result<> explain(Error error);
-  void abort(const Error& error);
-  void record(bool last);
-  void show();
-  double since_start() const { return seconds(clock_.now() - started_); }
-  PeerId self() const { return roster_.self; }
-  std::size_t peers() const { return roster_.peers.size(); }
-
-  const RunFile& run_;
-  const PeerProcess& process_;
-  Log& log_;
-  SteadyClock clock_;
-  Stream stream_;
-
-  std::unique_ptr<Topology> topology_;
-  std::unique_ptr<Fabric> fabric_;
-  std::unique_ptr<Control> control_;
-  Roster roster_;
-
-  std::unique_ptr<Task> task_;
-  std::unique_ptr<Compressor> compressor_;
-  std::unique_ptr<Mixer> mixer_;
-  std::unique_ptr<Transport> transport_;
-  std::unique_ptr<Engine> engine_;
-  AlignedBuffer<float> model_;
-  std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<Trainer> trainer_;
-  std::unique_ptr<Worker> worker_;
-  std::unique_ptr<EngineDriver> driver_;
-  std::unique_ptr<Elastic> elastic_;          // where members may change
-  std::set<PeerId> departed_;                 // left, and the rest of the peers know
-  bool at_rest_ = false;                      // the model is between two steps
-  std::unique_ptr<Coordinator> coordinator_;  // rank 0
-  std::unique_ptr<StatusLine> status_;        // rank 0
-  Status shown_;
-  bool told_ = false;  // the control plane has said who is lost
-
-  std::uint64_t steps_ = 0;           // in the run
-  double steps_per_epoch_ = 1;        // of the whole run: the same at every peer, whatever its share of the data
-  std::uint64_t interval_ = 1;        // steps between records
-  Time started_;
-  double wall_s_ = 0;
-  Duration compute_{}, wait_{};
-  bool results_sent_ = false;  // and at rank 0: everybody's are written
-  std::uint64_t interval_step_ = 0;
-  double interval_seconds_ = 0, interval_loss_ = 0;
-  std::uint64_t losses_ = 0;
-};
+}  // namespace
 
 Result<> Peer::run() {
   GOSSAMER_TRY(join());
@@ -117,6 +41,10 @@ Result<> Peer::run() {
     return finish();
   };
   auto done = work();
+  if (over_) {
+    log_.info("the run has ended before this peer was one of its members");
+    done = {};
+  }
   if (!done && done.error().code == Errc::peer_gone && !told_) done = explain(std::move(done).error());
   if (!done) {
     abort(done.error());
@@ -146,7 +74,11 @@ Result<> Peer::join() {
                                                 .heartbeat = run_.deadlines.heartbeat,
                                                 .silence_deadline = run_.deadlines.silence},
                                                log_));
-  GOSSAMER_TRY_ASSIGN(roster_, control_->join(fabric_->address()));
+  // It may take long, and whoever is asked to stop meanwhile stops.
+  auto joined = std::async(std::launch::async, [&] { return control_->join(fabric_->address()); });
+  while (joined.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
+    if (process_.stop && *process_.stop) (void)control_->leave({}).has_value();
+  GOSSAMER_TRY_ASSIGN(roster_, joined.get());
   return {};
 }
 
@@ -236,27 +168,29 @@ Result<> Peer::agree_on_start() {
     }
   };
   if (self() == 0) {
-    for (PeerId peer = 1; peer < peers(); ++peer)
-      GOSSAMER_TRY(control_->send(peer, messages::kStartHash, std::to_string(hash)));
-    for (std::size_t heard = 1; heard < peers();) {
+    std::map<PeerId, std::string> replies;
+    for (PeerId peer = 1; peer < peers(); ++peer) GOSSAMER_TRY(tell(peer, messages::kStartHash, std::to_string(hash)));
+    for (std::vector<PeerId> missing;;) {
       GOSSAMER_TRY(check_control());
-      if (clock_.now() > deadline) return fail(Errc::timed_out, "the peers did not agree on the starting model in time");
-      for (const Message& reply : control_->receive(messages::kStartReply, std::chrono::milliseconds(50))) {
-        ++heard;
-        if (reply.bytes == "send") GOSSAMER_TRY(control_->send(reply.from, messages::kStart, messages::pack(model_.span())));
-      }
+      for (Message& reply : control_->receive(messages::kStartReply, std::chrono::milliseconds(50))) replies[reply.from] = std::move(reply.bytes);
+      missing.clear();
+      for (PeerId peer = 1; peer < peers(); ++peer)
+        if (!coordinator_->absent(peer) && !replies.contains(peer)) missing.push_back(peer);
+      if (missing.empty()) break;
+      if (clock_.now() > deadline)
+        return fail(Errc::timed_out, fmt::format("peers {} were not ready to start within {:g} s (deadlines.join)", fmt::join(missing, ", "),
+                                                 seconds(run_.deadlines.join)));
     }
+    for (const auto& [peer, reply] : replies)
+      GOSSAMER_TRY(tell(peer, messages::kStart, reply == "same" ? std::string() : messages::pack(model_.span())));
   } else {
     GOSSAMER_TRY_ASSIGN(const Message theirs, next(messages::kStartHash));
     const bool same = theirs.bytes == std::to_string(hash);
     GOSSAMER_TRY(control_->send(0, messages::kStartReply, same ? "same" : "send"));
-    if (!same) {
-      GOSSAMER_TRY_ASSIGN(const Message start, next(messages::kStart));
-      GOSSAMER_TRY(messages::unpack_model(start.bytes, model_.span()));
-    }
+    GOSSAMER_TRY_ASSIGN(const Message start, next(messages::kStart));
+    if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, model_.span()));
   }
   mixer_->start(model_.span());
-  GOSSAMER_TRY(barrier("start", run_.deadlines.join));
   started_ = clock_.now();
   return {};
 }
@@ -267,6 +201,10 @@ Result<> Peer::catch_up() {
   const Time deadline = clock_.now() + run_.deadlines.join;
   while (!elastic_->member()) {
     GOSSAMER_TRY(check_control());
+    if (!control_->receive(messages::kOver, {}).empty()) {
+      over_ = true;
+      return fail(Errc::peer_gone, "the run has ended");
+    }
     GOSSAMER_TRY(driver_->pause(std::chrono::milliseconds(20)));
     if (clock_.now() > deadline)
       return fail(Errc::timed_out, fmt::format("the members of the run did not take this peer in within {:g} s (deadlines.join)",
@@ -290,8 +228,7 @@ Result<> Peer::train() {
   }
   wall_s_ = since_start();
   if (mixer_->traits().asynchronous) {
-    // Others still train and may ask; when all are done nothing is under way any more.
-    GOSSAMER_TRY(barrier("trained", kForever));
+    GOSSAMER_TRY(all_trained());
     const auto guard = driver_->lock();
     worker_->settle();
   }
@@ -299,12 +236,47 @@ Result<> Peer::train() {
   return {};
 }
 
+// Others still train and may ask an asynchronous peer; when all are done nothing is under way any more.  It takes as long as
+// the slowest of them, which the heartbeat finds alive.
+Result<> Peer::all_trained() {
+  if (self() != 0) GOSSAMER_TRY(control_->send(0, messages::kTrained, ""));
+  for (;;) {
+    GOSSAMER_TRY(check_control());
+    if (self() != 0) {
+      if (!control_->receive(messages::kTrained, {}).empty()) return {};
+    } else {
+      for (const Message& message : control_->receive(messages::kTrained, {})) trained_.insert(message.from);
+      PeerId last = 1;
+      while (last < peers() && (coordinator_->absent(last) || trained_.contains(last))) ++last;
+      if (last == peers()) break;
+    }
+    GOSSAMER_TRY(driver_->pause(std::chrono::milliseconds(20)));
+  }
+  all_trained_ = true;
+  for (PeerId peer = 1; peer < peers(); ++peer)
+    if (!coordinator_->absent(peer)) GOSSAMER_TRY(tell(peer, messages::kTrained, ""));
+  return {};
+}
+
 Result<> Peer::drive(Wants wants) {
   const Time begin = clock_.now();
   if (wants == Wants::exchange) {
+    bool held = false;
+    {
+      const auto guard = driver_->lock();
+      held = elastic_ && engine_->held();
+    }
     // While a view is being agreed on it is the control plane that is waited for.
-    GOSSAMER_TRY(elastic_ && engine_->held() ? driver_->pause(std::chrono::milliseconds(100)) : driver_->wait(std::chrono::milliseconds(100)));
+    GOSSAMER_TRY(held ? driver_->pause(std::chrono::milliseconds(100)) : driver_->wait(std::chrono::milliseconds(100)));
     wait_ += clock_.now() - begin;
+    if (!held) {
+      held_since_.reset();
+    } else if (!held_since_) {
+      held_since_ = begin;
+    } else if (clock_.now() - *held_since_ > run_.deadlines.round + run_.deadlines.silence) {
+      return fail(Errc::timed_out, fmt::format("the members did not agree on a view after view {} within {:g} s (deadlines.round and silence)",
+                                               elastic_->view().number, seconds(run_.deadlines.round + run_.deadlines.silence)));
+    }
     return check_control();
   }
   // The model of a finished step is at rest here: this is where it is measured.
@@ -337,94 +309,6 @@ Result<> Peer::keep_pace(Time begun) {
     GOSSAMER_TRY(check_control());
   }
   return {};
-}
-
-// What the control plane has to say: a stop, a death, a peer that gives up, and for rank 0 the others' records.
-Result<> Peer::check_control() {
-  if (coordinator_) {
-    for (const std::string_view topic : {messages::kRecord, messages::kSummary, messages::kModel})
-      for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(coordinator_->take(message.from, topic, message.bytes));
-    show();
-  }
-  for (const Death& death : control_->deaths()) {
-    if (results_sent_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
-    GOSSAMER_TRY(gone(death));
-  }
-  if (elastic_) GOSSAMER_TRY(follow_members());
-  // Behind the deaths: a launcher stops everybody when one has died, and who is asked to stop still says why.
-  if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
-  for (const Message& message : control_->receive(messages::kAbort, {})) {
-    if (elastic_ && message.from != 0) {
-      log_.warn("peer {} gives up: {}", message.from, message.bytes);
-      continue;
-    }
-    told_ = true;
-    return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
-  }
-  return control_->standing();
-}
-
-// A death ends the run, unless its members may change.  That of rank 0 always does: the results are there.
-Result<> Peer::gone(const Death& death) {
-  std::string text = fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid, name(death.how),
-                                 seconds(death.silent));
-  if (!elastic_ || death.rank == 0) {
-    told_ = true;
-    return fail(Errc::peer_gone, std::move(text));
-  }
-  log_.warn("{}; the others go on", text);
-  if (coordinator_) coordinator_->left(death.rank);
-  const auto guard = driver_->lock();
-  elastic_->died(death.rank, death.incarnation);
-  return {};
-}
-
-// Deaths are known; this takes returns, what the others say of views, and those who left.
-Result<> Peer::follow_members() {
-  const auto guard = driver_->lock();
-  for (const Roster::Entry& entry : control_->returned()) {
-    log_.info("peer {} is back: pid {} on {}, life {}", entry.rank, entry.pid, entry.host, entry.incarnation);
-    roster_.peers[entry.rank] = entry;
-    departed_.erase(entry.rank);
-    elastic_->returned(entry.rank, entry.incarnation);
-  }
-  if (!results_sent_)
-    for (const PeerId peer : control_->departed()) {
-      if (!departed_.insert(peer).second) continue;
-      if (peer == 0) return fail(Errc::peer_gone, "peer 0, which gathers the results, has left the run");
-      log_.warn("peer {} has left; the others go on", peer);
-      if (coordinator_) coordinator_->left(peer);
-      elastic_->died(peer, roster_.peers[peer].incarnation);
-    }
-  for (const std::string_view topic : {Elastic::kViews, Elastic::kStatePlease, Elastic::kState})
-    for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(elastic_->heard(message.from, topic, message.bytes));
-  if (at_rest_) elastic_->at_rest();
-  for (auto& message : elastic_->take_messages())
-    if (const auto sent = control_->send(message.to, message.topic, std::move(message.bytes)); !sent)
-      log_.debug("{} to peer {} was not sent: {}", message.topic, message.to, sent.error().message);
-  for (const auto& [peer, life] : elastic_->take_newcomers()) {
-    GOSSAMER_TRY(transport_->set_peer(peer, roster_.peers[peer].transport_address, life));
-    if (coordinator_) coordinator_->came(peer);
-  }
-  if (elastic_->error()) return Failure(*elastic_->error());
-  return {};
-}
-
-// A barrier of the control plane that keeps the engine alive meanwhile: others may still need acknowledgements.
-// A problem ends the wait, however long the deadline: this peer leaves at once.
-Result<> Peer::barrier(std::string_view name, Duration deadline) {
-  auto reached = std::async(std::launch::async, [&] { return control_->barrier(name, deadline); });
-  while (reached.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
-    auto problem = driver_->pause(std::chrono::milliseconds(2));
-    if (problem) problem = check_control();
-    if (problem) continue;
-    // The others may have passed it, gone on and ended: after the last one that is their affair.
-    if (results_sent_ && reached.wait_for(std::chrono::seconds(0)) == std::future_status::ready) break;
-    abort(problem.error());
-    reached.wait();
-    return problem;
-  }
-  return reached.get();
 }
 
 void Peer::record(bool last) {
@@ -531,29 +415,16 @@ Result<> Peer::finish() {
   }
   // Rank 0 comes here when it has everybody's results and has written them: from then on nobody is missed.
   results_sent_ = true;
-  return barrier("end", run_.deadlines.round + run_.deadlines.join);
-}
-
-// The transport may notice a lost peer before the control plane does, which knows more: who, where, silent how long.
-Result<> Peer::explain(Error error) {
-  const Time until = clock_.now() + std::min<Duration>(run_.deadlines.silence, std::chrono::seconds(1));
-  while (clock_.now() < until) {
-    if (const auto news = check_control(); !news && news.error().code == Errc::peer_gone) return news;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  // A newcomer that is no member yet need not become one.
+  if (self() == 0 && elastic_)
+    for (PeerId peer = 1; peer < peers(); ++peer) GOSSAMER_TRY(tell(peer, messages::kOver, ""));
+  auto ended = barrier("end", run_.deadlines.round + run_.deadlines.join);
+  if (!ended && self() == 0 && elastic_ && ended.error().code == Errc::timed_out) {
+    log_.warn("the results are written, but not everybody has come to the end: {}", ended.error().message);
+    return {};
   }
-  return Failure(std::move(error));
+  return ended;
 }
-
-// Tells the others why before this peer goes, so that they can say more than that it went.
-void Peer::abort(const Error& error) {
-  if (status_) status_->clear();
-  if (error.code != Errc::peer_gone)
-    for (PeerId peer = 0; peer < peers(); ++peer)
-      if (peer != self()) (void)control_->send(peer, messages::kAbort, error.message).has_value();
-  if (const auto left = control_->leave(std::chrono::seconds(2)); !left) log_.debug("{}", left.error().message);
-}
-
-}  // namespace
 
 Result<> run_peer(const PeerProcess& process) {
   Log log(fmt::format("peer {}", process.place.rank), process.log);

@@ -155,7 +155,8 @@ class Control {
   // read it.
   int wake_fd() const;
 
-  // Waits until everything sent has arrived, tells the others, and closes.  They see that this peer left.
+  // Waits until everything sent has arrived, tells the others, and closes.  They see that this peer left.  A join() that
+  // is under way ends (interrupted).
   // timed_out: not all of that was possible within the deadline; it is closed nevertheless.
   Result<> leave(Duration deadline);
 

@@ -199,6 +199,7 @@ class Node final : public Link::Owner {
   void watch();
   void check_silence();
   void notice(PeerId rank, wire::Departure::Kind kind);
+  void say(const std::string& line);
   void depart(const wire::Departure& departure);
   void send_news(Link& link, std::uint64_t told);
   void tell_news(PeerId rank);

@@ -12,6 +12,7 @@ using boost::system::error_code;
 
 void Node::leave(Duration deadline, Done done) {
   if (state_ != State::member) {
+    if (joined_) join_failed({Errc::interrupted, "this peer left while it was joining"});
     const bool over = state_ == State::over;
     done(over ? mailbox_.standing() : Result<>());
     return;

@@ -272,6 +272,15 @@ void Node::notice(PeerId rank, wire::Departure::Kind kind) {
   depart(departure);
 }
 
+// Of departures: the last thing that a run of fixed members says, an everyday event of an elastic one.
+void Node::say(const std::string& line) {
+  if (options_.elastic) {
+    log_.debug("{}", line);
+  } else {
+    log_.warn("{}", line);
+  }
+}
+
 // Of a peer that lives.
 void Node::depart(const wire::Departure& departure) {
   const PeerId rank = departure.rank();
@@ -286,9 +295,9 @@ void Node::depart(const wire::Departure& departure) {
   const Duration silent(departure.silent_ns());
   const std::string name = "rank " + std::to_string(rank);
   if (dead) {
-    log_.warn("control: {} (host {}, pid {}) is dead: {}; silent for {:.3f} s; noticed by {}", name, peer.entry.host,
-              peer.entry.pid, word(departure.kind()), seconds(silent),
-              departure.witness() == self_ ? "this peer" : "rank " + std::to_string(departure.witness()));
+    say(fmt::format("control: {} (host {}, pid {}) is dead: {}; silent for {:.3f} s; noticed by {}", name, peer.entry.host,
+                    peer.entry.pid, word(departure.kind()), seconds(silent),
+                    departure.witness() == self_ ? "this peer" : "rank " + std::to_string(departure.witness())));
     ledger_.close(rank, ended,
                   {Errc::peer_gone, name + " (host " + peer.entry.host + ") is dead: " + std::string(word(departure.kind()))});
     mailbox_.add(Death{rank, peer.entry.host, peer.entry.pid, silent, how_of(departure.kind()), departure.witness(), ended});
@@ -300,7 +309,7 @@ void Node::depart(const wire::Departure& departure) {
   // One that left may have acknowledged what it took in on the connection that is still being read: see closed().
   const std::size_t open_questions = dead || !peer.out ? peer.unacked.size() : 0;
   if (peer.outbox.size() + open_questions > 0)
-    log_.warn("control: {} messages for {} were not delivered", peer.outbox.size() + open_questions, name);
+    say(fmt::format("control: {} messages for {} were not delivered", peer.outbox.size() + open_questions, name));
   peer.outbox.clear();
   if (dead || !peer.out) peer.unacked.clear();
   peer.early.clear();

@@ -91,7 +91,7 @@ void Node::on_return(Link& link, const wire::Join& join) {
   returners_.push_back(returner);
   admit_waiting();
   if (link.role != Link::Role::joiner || link.finishing()) return;
-  log_.info("control: {} wants to return; {}", describe(join), obstacle(join));
+  log_.debug("control: {} wants to return; {}", describe(join), obstacle(join));
   tell_returner(returner);
 }
 
@@ -314,7 +314,7 @@ void Node::arrive(const wire::Arrival& arrival, const LinkPtr& link) {
   peer.heard = std::chrono::steady_clock::now();
   told_farewell_.erase(rank);
   news_.add(arrival);
-  log_.info("control: rank {} returned (host {}, pid {}), as incarnation {}", rank, member.host(),
+  log_.debug("control: rank {} returned (host {}, pid {}), as incarnation {}", rank, member.host(),
             member.pid(), member.incarnation());
   mailbox_.add(peer.entry);
   if (link) let_in(rank, link);

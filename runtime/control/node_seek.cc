@@ -227,7 +227,7 @@ void Node::join_failed(Error error) {
   backoff_timer_.cancel();
   unpark();  // they are refused, in words
   const Joined done = std::exchange(joined_, nullptr);
-  log_.error("control: cannot join: {}", error.message);
+  if (error.code != Errc::interrupted) log_.error("control: cannot join: {}", error.message);
   done(Failure(std::move(error)));
 }
 

@@ -1,0 +1,111 @@
+// What peer.cc and peer_members.cc share; everybody else wants runtime/peer.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/result.h"
+#include "gossip/engine.h"
+#include "gossip/mixer.h"
+#include "kernels/compressor.h"
+#include "runtime/control/control.h"
+#include "runtime/coordinator.h"
+#include "runtime/elastic.h"
+#include "runtime/engine_driver.h"
+#include "runtime/report/status_line.h"
+#include "runtime/run_command.h"
+#include "runtime/worker.h"
+#include "topologies/topology.h"
+#include "trainer/optimizer.h"
+#include "trainer/task.h"
+#include "trainer/trainer.h"
+#include "transports/channel.h"
+#include "transports/fabric.h"
+
+namespace gossamer {
+
+// The run of one peer, phase by phase.  Members are in the order they are built.
+class Peer {
+ public:
+  Peer(const PeerProcess& process, Log& log) : run_(process.run), process_(process), log_(log) {}
+
+  Result<> run();
+
+ private:
+  Result<> join();
+  Result<> compose();
+  Result<> agree_on_start();
+  Result<> catch_up();
+  Result<> train();
+  Result<> finish();
+
+  Result<> check_control();
+  Result<> follow_members();
+  Result<> gone(const Death& death);
+  Result<> all_trained();
+  void event(LogLevel level, const std::string& text);
+  Result<> drive(Wants wants);
+  Result<> keep_pace(Time begun);
+  Result<> tell(PeerId to, std::string_view topic, std::string bytes);
+  Result<> barrier(std::string_view name, Duration deadline);
+  Result<> explain(Error error);
+  void abort(const Error& error);
+  void record(bool last);
+  void show();
+  double since_start() const { return seconds(clock_.now() - started_); }
+  PeerId self() const { return roster_.self; }
+  std::size_t peers() const { return roster_.peers.size(); }
+
+  const RunFile& run_;
+  const PeerProcess& process_;
+  Log& log_;
+  SteadyClock clock_;
+  Stream stream_;
+
+  std::unique_ptr<Topology> topology_;
+  std::unique_ptr<Fabric> fabric_;
+  std::unique_ptr<Control> control_;
+  Roster roster_;
+
+  std::unique_ptr<Task> task_;
+  std::unique_ptr<Compressor> compressor_;
+  std::unique_ptr<Mixer> mixer_;
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Engine> engine_;
+  AlignedBuffer<float> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<EngineDriver> driver_;
+  std::unique_ptr<Elastic> elastic_;          // where members may change
+  std::set<PeerId> departed_;                 // left, and the rest of the peers know
+  std::optional<Time> held_since_;            // a view is being agreed on
+  bool over_ = false;                         // came when the run was done
+  bool at_rest_ = false;                      // the model is between two steps
+  std::unique_ptr<Coordinator> coordinator_;  // rank 0
+  std::unique_ptr<StatusLine> status_;        // rank 0
+  Status shown_;
+  std::set<PeerId> trained_;                  // rank 0: who has said so in its present life
+  bool all_trained_ = false;
+  bool told_ = false;  // the control plane has said who is lost
+
+  std::uint64_t steps_ = 0;           // in the run
+  double steps_per_epoch_ = 1;        // of the whole run: the same at every peer, whatever its share of the data
+  std::uint64_t interval_ = 1;        // steps between records
+  Time started_;
+  double wall_s_ = 0;
+  Duration compute_{}, wait_{};
+  bool results_sent_ = false;  // and at rank 0: everybody's are written
+  std::uint64_t interval_step_ = 0;
+  double interval_seconds_ = 0, interval_loss_ = 0;
+  std::uint64_t losses_ = 0;
+};
+
+}  // namespace gossamer

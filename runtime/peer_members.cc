@@ -1,0 +1,145 @@
+// What a peer hears of the others while it trains, and what it tells them.
+#include <algorithm>
+#include <fmt/format.h>
+#include <future>
+#include <thread>
+
+#include "runtime/messages.h"
+#include "runtime/peer_life.h"
+
+namespace gossamer {
+
+// What the control plane has to say: a stop, a death, a peer that gives up, and for rank 0 the others' records.
+Result<> Peer::check_control() {
+  if (coordinator_) {
+    for (const std::string_view topic : {messages::kRecord, messages::kSummary, messages::kModel})
+      for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(coordinator_->take(message.from, topic, message.bytes));
+    show();
+  }
+  for (const Death& death : control_->deaths()) {
+    if (results_sent_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
+    GOSSAMER_TRY(gone(death));
+  }
+  // Behind the deaths: a launcher stops everybody when one has died, and who is asked to stop still says why.
+  if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
+  // Before the farewells, which say less.
+  for (const Message& message : control_->receive(messages::kAbort, {})) {
+    if (elastic_ && message.from != 0) {
+      event(LogLevel::warn, fmt::format("peer {} gives up: {}", message.from, message.bytes));
+      continue;
+    }
+    told_ = true;
+    return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
+  }
+  if (elastic_) GOSSAMER_TRY(follow_members());
+  return control_->standing();
+}
+
+// What happens to the members is everybody's news: one line of it, rank 0's, is enough for people.
+void Peer::event(LogLevel level, const std::string& text) {
+  if (self() != 0 || level == LogLevel::debug) {
+    log_.debug("{}", text);
+  } else if (level == LogLevel::info) {
+    log_.info("{}", text);
+  } else {
+    log_.warn("{}", text);
+  }
+}
+
+// A death ends the run, unless its members may change.  That of rank 0 always does: the results are there.
+Result<> Peer::gone(const Death& death) {
+  std::string text = fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid, name(death.how),
+                                 seconds(death.silent));
+  if (!elastic_ || death.rank == 0) {
+    told_ = true;
+    return fail(Errc::peer_gone, std::move(text));
+  }
+  event(LogLevel::warn, text + "; the others go on");
+  if (coordinator_) coordinator_->left(death.rank);
+  const auto guard = driver_->lock();
+  elastic_->died(death.rank, death.incarnation);
+  return {};
+}
+
+// Deaths are known; this takes returns, what the others say of views, and those who left.
+Result<> Peer::follow_members() {
+  const auto guard = driver_->lock();
+  for (const Roster::Entry& entry : control_->returned()) {
+    event(LogLevel::info, fmt::format("peer {} is back: pid {} on {}, life {}", entry.rank, entry.pid, entry.host, entry.incarnation));
+    roster_.peers[entry.rank] = entry;
+    departed_.erase(entry.rank);
+    elastic_->returned(entry.rank, entry.incarnation);
+    if (self() == 0 && results_sent_) GOSSAMER_TRY(tell(entry.rank, messages::kOver, ""));
+  }
+  if (!results_sent_)
+    for (const PeerId peer : control_->departed()) {
+      if (!departed_.insert(peer).second) continue;
+      if (peer == 0) return fail(Errc::peer_gone, "peer 0, which gathers the results, has left the run");
+      event(LogLevel::warn, fmt::format("peer {} has left; the others go on", peer));
+      if (coordinator_) coordinator_->left(peer);
+      elastic_->died(peer, roster_.peers[peer].incarnation);
+    }
+  for (const std::string_view topic : {Elastic::kViews, Elastic::kStatePlease, Elastic::kState})
+    for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(elastic_->heard(message.from, topic, message.bytes));
+  if (at_rest_) elastic_->at_rest();
+  for (auto& message : elastic_->take_messages())
+    if (const auto sent = control_->send(message.to, message.topic, std::move(message.bytes)); !sent)
+      log_.debug("{} to peer {} was not sent: {}", message.topic, message.to, sent.error().message);
+  for (const auto& [peer, life] : elastic_->take_newcomers()) {
+    GOSSAMER_TRY(transport_->set_peer(peer, roster_.peers[peer].transport_address, life));
+    if (!coordinator_) continue;
+    coordinator_->came(peer, since_start());
+    trained_.erase(peer);
+    if (all_trained_) GOSSAMER_TRY(tell(peer, messages::kTrained, ""));
+  }
+  if (elastic_->error()) return Failure(*elastic_->error());
+  return {};
+}
+
+// In an elastic run the receiver may be gone, which its death or farewell tells in its own time.
+Result<> Peer::tell(PeerId to, std::string_view topic, std::string bytes) {
+  const auto sent = control_->send(to, topic, std::move(bytes));
+  if (!sent && elastic_ && sent.error().code == Errc::peer_gone) {
+    log_.debug("{} to peer {} was not sent: {}", topic, to, sent.error().message);
+    return {};
+  }
+  return sent;
+}
+
+// A barrier of the control plane that keeps the engine alive meanwhile: others may still need acknowledgements.
+// A problem ends the wait, however long the deadline: this peer leaves at once.
+Result<> Peer::barrier(std::string_view name, Duration deadline) {
+  auto reached = std::async(std::launch::async, [&] { return control_->barrier(name, deadline); });
+  while (reached.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    auto problem = driver_->pause(std::chrono::milliseconds(2));
+    if (problem) problem = check_control();
+    if (problem) continue;
+    // The others may have passed it, gone on and ended: after the last one that is their affair.
+    if (results_sent_ && reached.wait_for(std::chrono::seconds(0)) == std::future_status::ready) break;
+    abort(problem.error());
+    reached.wait();
+    return problem;
+  }
+  return reached.get();
+}
+
+// The transport may notice a lost peer before the control plane does, which knows more: who, where, silent how long.
+Result<> Peer::explain(Error error) {
+  const Time until = clock_.now() + std::min<Duration>(run_.deadlines.silence, std::chrono::seconds(1));
+  while (clock_.now() < until) {
+    if (const auto news = check_control(); !news && news.error().code == Errc::peer_gone) return news;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return Failure(std::move(error));
+}
+
+// Tells the others why before this peer goes, so that they can say more than that it went.
+void Peer::abort(const Error& error) {
+  if (status_) status_->clear();
+  if (error.code != Errc::peer_gone)
+    for (PeerId peer = 0; peer < peers(); ++peer)
+      if (peer != self()) (void)control_->send(peer, messages::kAbort, error.message).has_value();
+  if (const auto left = control_->leave(std::chrono::seconds(2)); !left) log_.debug("{}", left.error().message);
+}
+
+}  // namespace gossamer

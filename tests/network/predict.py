@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Real peers on a network of known speed, beside what the simulator predicts for them.
 
-Four network namespaces joined by a bridge, each one's card shaped to the given rate both ways; in each a `gossamer peer`.  The same
+Four network namespaces joined by a bridge, each one's card shaped to the given rate (out, as `tc` does
+it; into the card too where one peer gets more than it sends); in each a `gossamer peer`.  The same
 run is simulated with that rate.  Prints a row per run and fails where prediction and measurement are further apart than
 the tolerance.
 
@@ -33,10 +34,10 @@ transport: {{kind: ucx, tls: "tcp,self", interface: eth0}}
 report: {{save_models: false, evaluate_every_epochs: 0}}
 """
 RUNS = {
-    "d-psgd on a ring": ("d-psgd", "{family: ring, peers: 4}", ""),
-    "all-reduce": ("all-reduce", "{family: complete, peers: 4}", ""),
-    "choco-sgd, qsgd 4 bits, on a ring": ("choco-sgd", "{family: ring, peers: 4}", "compression: {codec: qsgd, bits: 4}"),
-    "parameter server": ("parameter-server", "{family: star, peers: 4}", ""),
+    "d-psgd on a ring": ("d-psgd", "{family: ring, peers: 4}", "", False),
+    "all-reduce": ("all-reduce", "{family: complete, peers: 4}", "", False),
+    "choco-sgd, qsgd 4 bits, on a ring": ("choco-sgd", "{family: ring, peers: 4}", "compression: {codec: qsgd, bits: 4}", False),
+    "parameter server": ("parameter-server", "{family: star, peers: 4}", "", True),
 }
 
 
@@ -47,7 +48,7 @@ def run(*words, **options):
 class Network:
     """Namespaces gsm-0 .. gsm-3, each with eth0 at 10.77.0.1 .. 10.77.0.4."""
 
-    def __init__(self, megabits):
+    def __init__(self, megabits, both_ways):
         self.names = [f"gsm-{i}" for i in range(PEERS)]
         self.close()
         run("ip", "netns", "add", "gsm-hub")
@@ -60,8 +61,8 @@ class Network:
             run("ip", "-n", "gsm-hub", "link", "set", f"port{i}", "master", "br0", "up")
             run("ip", "-n", name, "addr", "add", f"10.77.0.{i + 1}/24", "dev", "eth0")
             run("ip", "-n", name, "link", "set", "eth0", "up")
-            # Out of the peer's card, and into it.  A burst is what passes at once after a pause: about 2.5 ms' worth.
-            for namespace, device in ((name, "eth0"), ("gsm-hub", f"port{i}")):
+            # A burst is what passes at once after a pause: about 2.5 ms' worth.
+            for namespace, device in ((name, "eth0"), ("gsm-hub", f"port{i}"))[: 2 if both_ways else 1]:
                 run("tc", "-n", namespace, "qdisc", "add", "dev", device, "root", "tbf", "rate", f"{megabits}mbit",
                     "burst", f"{max(32, megabits * 32 // 100)}kb", "latency", "200ms")
 
@@ -115,6 +116,7 @@ def main():
     parser.add_argument("--tolerance", type=float, default=0.15)
     parser.add_argument("--repeat", type=int, default=3, help="measurements of each run; the median counts")
     parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--both-ways", action="store_true", help="shape every card in both directions")
     arguments = parser.parse_args()
     if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
         print("skipped: needs root, ip and tc (Debian: iproute2)")
@@ -128,24 +130,24 @@ def main():
     far = []
     print(f"{'run':36} {'Mbit/s':>7} {'measured ms':>12} {'(least..most)':>16} {'predicted ms':>13} {'ratio':>6}")
     for megabits in arguments.rates:
-        network = Network(megabits)
-        try:
-            for name, (algorithm, topology, more) in RUNS.items():
+        for name, (algorithm, topology, more, both_ways) in RUNS.items():
+            network = Network(megabits, both_ways or arguments.both_ways)
+            try:
                 with tempfile.TemporaryDirectory(prefix="gossamer-predict-") as folder:
                     file = os.path.join(folder, "run.yaml")
                     with open(file, "w") as text:
                         text.write(RUN.format(algorithm=algorithm, topology=topology, more=more, steps=arguments.steps))
-                    measured = sorted(measure(gossamer := arguments.gossamer, network, file, os.path.join(folder, f"out{i}"))
+                    measured = sorted(measure(arguments.gossamer, network, file, os.path.join(folder, f"out{i}"))
                                       for i in range(arguments.repeat))
-                    predicted = predict(gossamer, file, megabits, step_time(gossamer, file, folder), folder)
-                median = statistics.median(measured)
-                ratio = predicted / median
-                spread = f"({measured[0] * 1e3:.0f}..{measured[-1] * 1e3:.0f})"
-                print(f"{name:36} {megabits:7} {median * 1e3:12.1f} {spread:>16} {predicted * 1e3:13.1f} {ratio:6.2f}", flush=True)
-                if abs(ratio - 1) > arguments.tolerance:
-                    far.append(f"{name} at {megabits} Mbit/s")
-        finally:
-            network.close()
+                    predicted = predict(arguments.gossamer, file, megabits, step_time(arguments.gossamer, file, folder), folder)
+            finally:
+                network.close()
+            median = statistics.median(measured)
+            ratio = predicted / median
+            spread = f"({measured[0] * 1e3:.0f}..{measured[-1] * 1e3:.0f})"
+            print(f"{name:36} {megabits:7} {median * 1e3:12.1f} {spread:>16} {predicted * 1e3:13.1f} {ratio:6.2f}", flush=True)
+            if abs(ratio - 1) > arguments.tolerance:
+                far.append(f"{name} at {megabits} Mbit/s")
     if far:
         print(f"further apart than {arguments.tolerance:.0%}: {', '.join(far)}")
     return 1 if far else 0

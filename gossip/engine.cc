@@ -181,6 +181,7 @@ void Engine::publish(std::span<const float> vector, double learning_rate) {
   Plan plan = mixer_.begin(stream_, round.info, snapshot);
   for (Outgoing& what : plan.send) round.sends.push_back({std::move(what), std::nullopt, {}});
   round.awaits = std::move(plan.await);
+  if (traits_.asynchronous) settle(round.info);
 }
 
 void Engine::apply(std::span<float> vector) {

@@ -19,8 +19,8 @@
 //
 // An asynchronous mixer (MixerTraits::asynchronous) also gets arrivals that nobody awaits, one by one and
 // at once: arrived() may answer them.  Its shadow is live: it always is the last published vector plus all
-// corrections so far, also those that the trainer has not applied.  result() is asked after every arrived()
-// and encode(), and gives what there is.
+// corrections so far, also those that the trainer has not applied.  result() is asked after every begin(),
+// arrived() and encode(), and gives what there is.
 //
 // The members may change (view.h).  Between two rounds view() tells; a round that was open when somebody went ends without
 // those who are gone: arrived() then gets fewer arrivals than were awaited, or is not called at all.

@@ -120,9 +120,9 @@ Result<> check_requirements(const Algorithm& algorithm, const MixerSetup& setup)
   if (setup.topology->peer_count() != setup.peers)
     return refuse("the topology has {} peers and the run {}", setup.topology->peer_count(), setup.peers);
   if (setup.rounds_open > 1 && !algorithm.rounds_overlap)
-    return refuse("{} closes one round before it opens the next, so synchrony: stale with {} rounds behind makes no sense; use synchrony: bulk, or "
+    return refuse("{} closes one round before it opens the next, so synchrony: stale with {} rounds behind makes no sense; use synchrony: {}, or "
                   "algorithm: d-psgd or sgp",
-                  algorithm.name, setup.rounds_open - 1);
+                  algorithm.name, setup.rounds_open - 1, algorithm.asynchronous ? "async" : "bulk");
   if (setup.elastic && !algorithm.elastic)
     return refuse("{} needs every peer that it began with, so membership.mode: elastic makes no sense; use membership.mode: fixed, or algorithm: "
                   "d-psgd or choco-sgd",

@@ -14,16 +14,16 @@ namespace {
 
 Result<> check_synchrony(const RunFile& run, const MixerTraits& traits) {
   const auto refuse = [&](std::string_view key, std::string_view why, std::string_view remedy) {
-    return fail(Errc::invalid_argument, fmt::format("{}: {} with algorithm {}: {}; {}", run.name, key, run.algorithm, why, remedy));
+    return fail(Errc::invalid_argument, fmt::format("{} with algorithm {}: {}; {}", key, run.algorithm, why, remedy));
   };
   const bool gradients = traits.exchanges == Exchanges::gradient;
   if (run.overlap == Overlap::layerwise)
     return fail(Errc::unsupported, "overlap: layerwise is not in this release; use overlap: delayed");
   if (traits.asynchronous != (run.synchrony.mode == Synchrony::async)) {
     if (traits.asynchronous)
-      return refuse("synchrony.mode: " + std::string(name(run.synchrony.mode)), "its pairs exchange whenever they like, and there are no rounds to wait for",
+      return refuse("synchrony.mode: " + std::string(name(run.synchrony.mode)), "its peers exchange whenever they like, and there are no rounds to wait for",
                     "use synchrony: {mode: async}");
-    return refuse("synchrony.mode: async", "its rounds need this round's neighbours", "use ad-psgd, or synchrony: {mode: bulk} or {mode: stale}");
+    return refuse("synchrony.mode: async", "its rounds need this round's neighbours", "use algorithm: ad-psgd, or parameter-server-async on a star, or synchrony: {mode: bulk} or {mode: stale}");
   }
   if (run.synchrony.mode == Synchrony::stale && gradients)
     return refuse("synchrony.mode: stale", "the optimizer needs the average gradient of this very step", "use overlap: delayed, which is one step late");
@@ -44,12 +44,12 @@ Result<> check_optimizer(const RunFile& run) {
   const OptimizerOptions& optimizer = run.trainer.optimizer;
   if (algorithm == nullptr || !algorithm->own_momentum || (optimizer.name == "sgd" && optimizer.momentum == 0)) return {};
   return fail(Errc::invalid_argument,
-              fmt::format("{}: algorithm {} says itself how gradients become steps; use trainer.optimizer: {{name: sgd, momentum: 0}}", run.name,
+              fmt::format("algorithm {} says itself how gradients become steps; use trainer.optimizer: {{name: sgd, momentum: 0}}",
                           run.algorithm));
 }
 
 // Averaging reaches everybody.  (That it keeps the mean is each algorithm's own condition.)
-Result<> check_connected(const RunFile& run, const Topology& topology) {
+Result<> check_connected(const Topology& topology) {
   constexpr std::size_t kWorkMax = 4'000'000;  // neighbourhoods looked at
   const std::size_t peers = topology.peer_count(), period = topology.period();
   // A schedule that never repeats is connected over time by its family's rule; one that is too large to look at here
@@ -67,15 +67,20 @@ Result<> check_connected(const RunFile& run, const Topology& topology) {
   for (PeerId peer = 1; peer < peers; ++peer)
     if (find(peer) != find(0))
       return fail(Errc::invalid_argument,
-                  fmt::format("{}: topology {} is not connected: no path leads from peer 0 to peer {}, so they would train "
+                  fmt::format("topology {} is not connected: no path leads from peer 0 to peer {}, so they would train "
                               "two models; add an edge between the parts",
-                              run.name, topology.name(), peer));
+                              topology.name(), peer));
   return {};
 }
 
 }  // namespace
 
 Result<> check_run(const RunFile& run) {
+  if (const auto fits = check_parts(run); !fits) return fail(run.name, fits.error());
+  return {};
+}
+
+Result<> check_parts(const RunFile& run) {
   GOSSAMER_TRY(check_optimizer(run));
   GOSSAMER_TRY_ASSIGN(const auto topology, make_topology(run.topology));
   GOSSAMER_TRY_ASSIGN(const auto compressor, make_compressor(run.compression));
@@ -87,7 +92,7 @@ Result<> check_run(const RunFile& run) {
                         make_mixer(run.algorithm, mixer_setup(run, self, *topology, *compressor, layout)));
     if (self > 0) continue;
     GOSSAMER_TRY(check_synchrony(run, mixer->traits()));
-    if (mixer->traits().uses_graph) GOSSAMER_TRY(check_connected(run, *topology));
+    if (mixer->traits().uses_graph) GOSSAMER_TRY(check_connected(*topology));
   }
   return {};
 }

@@ -8,8 +8,10 @@
 
 namespace gossamer {
 
-// Touches no data file.  Errors: invalid_argument, unsupported.
+// Touches no data file.  Errors: invalid_argument, unsupported; they begin with the run's name.
 Result<> check_run(const RunFile& run);
+// The same without that name: the sentence alone.
+Result<> check_parts(const RunFile& run);
 
 // What a run asks of a peer's mixer.  The references outlive the mixer made from it.
 MixerSetup mixer_setup(const RunFile& run, PeerId self, const Topology& topology, const Compressor& compressor, const Layout& layout);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "runtime/algorithms_command.h"
 #include "runtime/doctor.h"
 #include "runtime/exit_code.h"
 #include "runtime/peer.h"
@@ -175,6 +176,7 @@ int run_main(int argc, char** argv) {
   add_topology_command(app, &code);
   add_report_command(app, &code);
   add_simulate_command(app, &code);
+  add_algorithms_command(app, &code);
   add_doctor(app, &code);
   try {
     app.parse(argc, argv);

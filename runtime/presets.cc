@@ -16,6 +16,11 @@ constexpr Preset kPresets[] = {
      [](RunFile& run) { run.topology = family_spec("star", kPeers); }},
     {"parameter-server-models", "a star, whose hub trains like its leaves",
      [](RunFile& run) { run.topology = family_spec("star", kPeers); }},
+    {"parameter-server-async", "a star, whose hub trains like its leaves; a slow leaf slows no other",
+     [](RunFile& run) {
+       run.topology = family_spec("star", kPeers);
+       run.synchrony.mode = Synchrony::async;
+     }},
     {"d-psgd",
      "a ring is the topology of the paper, works for any number of peers, and costs two models per round",
      [](RunFile& run) { run.topology = family_spec("ring", kPeers); }},

@@ -12,6 +12,7 @@
 #include "gossip/algorithms.h"
 #include "runtime/presets.h"
 #include "runtime/run_file_reader.h"
+#include "topologies/family.h"
 
 namespace gossamer {
 
@@ -159,7 +160,9 @@ void complete_topology(YamlDocument& document, const RunFile& preset) {
     (void)document.set("topology.family", preset.topology.schedule.front().family, origin, kFromPreset);
   if (needs_peers)
     (void)document.set("topology.peers", std::to_string(preset.topology.peers), origin, kFromPreset);
-  if (preset.topology.weights != WeightRule::standard && absent({"file", "edges", "graph", "schedule", "weights"}))
+  const Family* family = absent({"family"}) ? nullptr : find_family(topology.map().text("family", ""));
+  const bool own_weights = family != nullptr && family->own_weights;
+  if (preset.topology.weights != WeightRule::standard && !own_weights && absent({"file", "edges", "graph", "schedule", "weights"}))
     (void)document.set("topology.weights", std::string(name(preset.topology.weights)), origin, kFromPreset);
 }
 

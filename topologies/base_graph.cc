@@ -222,7 +222,8 @@ Family base_family() {
           "Base-(k+1): at most k neighbours per round, any number of peers, exact after a period",
           {{"k", FamilyOption::Kind::count, 1, 64,
             "neighbours per round at most (default: 1, the Base-2 graph)"}},
-          make_base};
+          make_base,
+          true};
 }
 
 }  // namespace gossamer

@@ -44,6 +44,7 @@ struct Family {
   std::string_view summary;
   std::vector<FamilyOption> options;
   Result<std::unique_ptr<Topology>> (*make)(const FamilyRequest& request);
+  bool own_weights = false;  // brings its weights and takes no rule for them
 };
 
 // All families in the order of the documentation.

@@ -121,14 +121,16 @@ Family one_peer_exponential_family() {
           "round t: peer i sends to i + 2^(t mod L); directed; exact after log2 n rounds when n is a power "
           "of two",
           {},
-          make_exponential};
+          make_exponential,
+          true};
 }
 
 Family one_peer_hypercube_family() {
   return {"one-peer-hypercube",
           "round t: pairs differ in bit t mod log2 n; symmetric, exact after log2 n rounds",
           {},
-          make_hypercube};
+          make_hypercube,
+          true};
 }
 
 }  // namespace gossamer

@@ -16,6 +16,7 @@ Result<std::unique_ptr<Mixer>> make_all_reduce(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_halving_doubling(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_parameter_server(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_parameter_server_models(const MixerSetup& setup);
+Result<std::unique_ptr<Mixer>> make_parameter_server_async(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_sgp(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_ad_psgd(const MixerSetup& setup);
 Result<std::unique_ptr<Mixer>> make_relay_sgd(const MixerSetup& setup);

@@ -99,6 +99,16 @@ TEST(RunFile, AnAlgorithmsNameIsACompleteChoice) {
   EXPECT_EQ(parsed("algorithm: d-psgd\n" + std::string(kSmall)).compression.codec, CodecId::none);
 }
 
+// Once such a run was refused for lazy weights, which nobody had written.
+TEST(RunFile, APresetsWeightsAreNotForFamiliesThatBringTheirs) {
+  const RunFile changing = parsed("algorithm: d2\ntopology: {family: one-peer-hypercube, peers: 8}\n" + std::string(kSmall));
+  EXPECT_EQ(changing.topology.weights, WeightRule::standard);
+  const auto fits = check_run(changing);
+  ASSERT_FALSE(fits);
+  EXPECT_NE(fits.error().message.find("never changes"), std::string::npos) << fits.error().message;
+  EXPECT_EQ(parsed("algorithm: d2\ntopology: {family: torus, peers: 16}\n" + std::string(kSmall)).topology.weights, WeightRule::lazy);
+}
+
 TEST(RunFile, AnyPartOfAPresetIsOverridden) {
   const RunFile run =
       parsed("algorithm: choco-sgd\ncompression: {codec: top-k, ratio: 0.05}\ntopology: {peers: 6}\n" +
@@ -184,8 +194,8 @@ INSTANTIATE_TEST_SUITE_P(
             "run.yaml:1:28: trainer.epocs: unknown key; did you mean `epochs`?"},
         Bad{QUADRATIC "algorithm: d-pgsd",
             "run.yaml:2:12: algorithm: `d-pgsd` is not known here; did you mean `d-psgd`? choose one of: "
-            "all-reduce, all-reduce-halving-doubling, parameter-server, parameter-server-models, d-psgd, choco-sgd, "
-            "deep-squeeze, power-gossip, ad-psgd, sgp, relay-sgd, gradient-tracking, d2, qg-dsgdm, clipped-gossip"},
+            "all-reduce, all-reduce-halving-doubling, parameter-server, parameter-server-models, parameter-server-async, "
+            "d-psgd, choco-sgd, deep-squeeze, power-gossip, ad-psgd, sgp, relay-sgd, gradient-tracking, d2, qg-dsgdm, clipped-gossip"},
         Bad{QUADRATIC "compression: {codec: top-k, ratio: 0}",
             "run.yaml:2:36: compression.ratio: 0 is out of range; it must be in (0, 1]"},
         Bad{QUADRATIC "compression: {codec: qsgd, bits: 17}",

@@ -1,8 +1,13 @@
 // Servers with a slow peer: a synchronous one is as slow as its slowest leaf, an asynchronous one as each peer by itself.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <vector>
+
 #include "runtime/simulator/simulation.h"
 #include "tests/simulator/runs.h"
+#include "tests/simulator/wrong_mixer.h"
 
 namespace gossamer {
 namespace {
@@ -33,6 +38,54 @@ TEST(Servers, ASlowLeafHoldsUpNobodyElseOfAnAsynchronousOne) {
     EXPECT_LT(uneven.peers[peer].wait_s, 0.02) << "peer " << peer;
   }
   EXPECT_LT(uneven.loss, uneven.curve.front().loss);
+}
+
+// At the hub: how many pushes of others came between the answer that a leaf took and its next push.
+class Staleness final : public testing_support::Wrong {
+ public:
+  Staleness(std::unique_ptr<Mixer> inner, std::map<PeerId, std::vector<std::uint64_t>>* seen) : Wrong(std::move(inner)), seen_(*seen) {}
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+    const PeerId from = arrivals.front().from;
+    if (const auto last = answered_.find(from); last != answered_.end()) seen_[from].push_back(pushes_ - last->second);
+    answered_[from] = ++pushes_;
+    return inner_->arrived(stream, info, arrivals);
+  }
+
+ private:
+  std::map<PeerId, std::vector<std::uint64_t>>& seen_;
+  std::map<PeerId, std::uint64_t> answered_;
+  std::uint64_t pushes_ = 0;
+};
+
+// A step is as stale as what the others push while it is taken: once each where all are equally fast, and ten times as much at
+// a leaf that needs ten times as long.
+TEST(Servers, APushIsAsStaleAsItsLeafIsSlow) {
+  sim::SimulationSetup setup{.run = small_run("parameter-server-async", "star", 8, 100)};
+  setup.run.synchrony.mode = Synchrony::async;
+  setup.network.latency = {.base = std::chrono::microseconds(100)};
+  setup.network.compute = {.kind = sim::Delay::Kind::uniform, .base = std::chrono::milliseconds(9), .spread = std::chrono::milliseconds(11)};
+  setup.network.stragglers = {{.peer = 3, .factor = 10}};
+  std::map<PeerId, std::vector<std::uint64_t>> seen;
+  setup.wrap = [&](PeerId peer, std::unique_ptr<Mixer> mixer) -> std::unique_ptr<Mixer> {
+    if (peer != 0) return mixer;
+    return std::make_unique<Staleness>(std::move(mixer), &seen);
+  };
+  const auto outcome = must_simulate(setup);
+  EXPECT_TRUE(outcome.good()) << told(outcome);
+  for (auto& [leaf, pushes] : seen) {
+    ASSERT_GE(pushes.size(), 9u) << "leaf " << leaf;
+    // Of the straggler what it pushed while the others still did: they are done by its tenth step.
+    if (leaf == 3) pushes.resize(8);
+    std::sort(pushes.begin(), pushes.end());
+    const auto median = pushes[pushes.size() / 2];
+    if (leaf == 3) {
+      EXPECT_NEAR(median, 60, 8) << "ten pushes of each of the six others";
+    } else {
+      EXPECT_NEAR(median, 5, 2) << "leaf " << leaf << ": one push of each of the five others that are as fast, and seldom the straggler's";
+      EXPECT_LE(pushes.back(), 20u) << "leaf " << leaf;
+    }
+  }
+  EXPECT_EQ(seen.size(), 7u);
 }
 
 // A slow hub answers while it computes.

@@ -82,6 +82,9 @@ class Engine {
   // Whom this peer may ever talk to in the newest view.
   std::vector<PeerId> neighbours() const;
 
+  // A newcomer to an asynchronous run that has not published: until it does it answers nobody, and the others wait for its answers.
+  bool owes_publication() const { return traits_.asynchronous && entered_ && !published_; }
+
   // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
   // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.
   void publish(std::span<const float> vector, double learning_rate);
@@ -169,6 +172,7 @@ class Engine {
 
   std::deque<Era> eras_;  // in front the one of the next round
   bool held_ = false;
+  bool entered_ = false;    // came to a run under way
   bool published_ = false;  // anything, yet
   Round next_round_ = 0;
   std::size_t skips_ = 0;  // in a row

@@ -81,6 +81,11 @@ Wants Worker::advance() {
         break;
 
       case At::last_exchange:
+        // It came when nothing was left to train.
+        if (!outstanding_ && engine_.owes_publication()) {
+          engine_.publish(trainer_.model(), trainer_.learning_rate());
+          outstanding_ = true;
+        }
         if (outstanding_) {
           if (engine_.open_rounds() > 0) return Wants::exchange;
           // A gradient that comes after the last step has no step to take.

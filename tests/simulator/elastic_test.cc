@@ -202,6 +202,21 @@ TEST(ElasticSimulation, ReturnsNeedARunWhoseMembersMayChange) {
   EXPECT_NE(refused.error().message.find("membership.mode: elastic"), std::string::npos) << refused.error().message;
 }
 
+// Once such a newcomer, whose sponsor had finished, never published and so answered nobody: the slow peer waited for it until its
+// deadline.
+TEST(ElasticSimulation, ANewcomerWithNothingLeftToTrainStillAnswers) {
+  SimulationSetup setup = weather(elastic("ad-psgd", "complete", 4, 20), 1);
+  setup.network.stragglers = {{.peer = 3, .factor = 4}};
+  setup.faults.crashes = {{.peer = 1, .at = milliseconds(200), .restart_after = milliseconds(30)}};
+  const auto outcome = must_simulate(setup);
+  EXPECT_TRUE(outcome.good()) << told(outcome);
+  EXPECT_EQ(outcome.peers[1].lives, 2u);
+  EXPECT_EQ(outcome.peers[1].steps, 20u);
+  EXPECT_EQ(outcome.peers[1].compute_s, 0);
+  EXPECT_EQ(outcome.peers[1].rounds, 1u);
+  EXPECT_GT(outcome.peers[3].finished_s, outcome.peers[1].finished_s + 0.2);
+}
+
 // Keeps what it had with a peer that is in another life now.
 class Nostalgic final : public Wrong {
  public:

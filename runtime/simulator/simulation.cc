@@ -376,6 +376,12 @@ void Simulation::arm(Peer& peer) {
 void Simulation::end(Peer& peer, std::optional<Error> error) {
   if (peer.ended) return;
   peer.ended = true;
+  // Whatever goes wrong at a peer that the others have given up is no news.
+  const bool given_up = error && control_ && !control_->alive(peer.id);
+  if (given_up) {
+    error.reset();
+    network_->crash(peer.id, kEndNoticed);
+  }
   peer.outcome.crashed = !error;
   peer.outcome.error = error;
   if (error && !error_) error_ = Error{error->code, fmt::format("peer {}: {}", peer.id, error->message)};
@@ -412,7 +418,9 @@ void Simulation::pause(const PauseOptions& pause) {
     control_->died(peer.id, {});
     if (checkers_) checkers_->died(peer.id);
     queue_.at(peer.frozen_until + kEndNoticed, [this, &peer, &pause] {
-      if (!peer.ended) crash(peer.id, kEndNoticed, pause.restart_after);
+      // It may have stumbled over what the others dropped before it found out.
+      if (!peer.ended) return crash(peer.id, kEndNoticed, pause.restart_after);
+      if (pause.restart_after) queue_.at(queue_.now() + *pause.restart_after, [this, &peer] { restart(peer.id); });
     });
   });
 }

@@ -57,7 +57,6 @@ Engine::Engine(EngineSetup setup, const Clock& clock, const Topology& topology, 
 
 void Engine::enter(const View& view, Round first_round) {
   GOSSAMER_CHECK(next_round_ == 0 && eras_.size() == 1, "a newcomer enters once, before its first round");
-  entered_ = true;
   next_round_ = first_round;
   eras_.front() = era_of(view);
   std::vector<PeerId> everybody(setup_.peers);

@@ -82,8 +82,9 @@ class Engine {
   // Whom this peer may ever talk to in the newest view.
   std::vector<PeerId> neighbours() const;
 
-  // A newcomer to an asynchronous run that has not published: until it does it answers nobody, and the others wait for its answers.
-  bool owes_publication() const { return traits_.asynchronous && entered_ && !published_; }
+  // Asynchronous, and nothing was published yet: until it is this peer answers nobody, and others may wait for its answers.  (Where
+  // members do not change they all publish equally often, and nobody waits for one that never does.)
+  bool owes_publication() const { return traits_.asynchronous && setup_.elastic && !published_; }
 
   // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
   // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.
@@ -172,7 +173,6 @@ class Engine {
 
   std::deque<Era> eras_;  // in front the one of the next round
   bool held_ = false;
-  bool entered_ = false;    // came to a run under way
   bool published_ = false;  // anything, yet
   Round next_round_ = 0;
   std::size_t skips_ = 0;  // in a row

@@ -55,16 +55,29 @@ Membership::Membership(MembershipSetup setup)
     : setup_(std::move(setup)), member_(setup_.member), view_(View::first(setup_.alive.size())), before_(view_.lives), ended_(setup_.alive.size()), applied_(setup_.alive.size()) {
   GOSSAMER_CHECK(setup_.self < setup_.alive.size(), "rank out of range");
   setup_.alive[setup_.self] = setup_.life;
+  told_ = setup_.alive;
   if (!member_) view_.lives.assign(view_.lives.size(), 0);
 }
 
 void Membership::died(PeerId peer, Incarnation life) {
   ended_.at(peer) = std::max(ended_.at(peer), life);
-  if (setup_.alive[peer] <= life) setup_.alive[peer] = 0;
+  if (setup_.alive[peer] <= life) {
+    setup_.alive[peer] = 0;
+    std::erase_if(early_, [&](const Message& message) { return message.to == peer; });
+  }
   if (proposer_ == peer) hand_on();
 }
 
 void Membership::returned(PeerId peer, Incarnation life) {
+  told_.at(peer) = std::max(told_.at(peer), life);
+  if (setup_.alive[peer] == life)
+    for (Message& message : early_)
+      if (message.to == peer) messages_.push_back(std::move(message));
+  std::erase_if(early_, [&](const Message& message) { return message.to == peer; });
+  learn(peer, life);
+}
+
+void Membership::learn(PeerId peer, Incarnation life) {
   if (setup_.alive.at(peer) >= life || ended_[peer] >= life) return;
   setup_.alive[peer] = life;
   if (applying_ && !member_) send_application(peer);
@@ -188,6 +201,8 @@ void Membership::install(const View& view, const Ballot& ballot) {
     error_ = Error{Errc::peer_gone, fmt::format("the other peers went on without this one (view {})", view.number)};
     return;
   }
+  for (PeerId peer = 0; peer < view.lives.size(); ++peer)
+    if (view.has(peer)) learn(peer, view.lives[peer]);
   Writer writer = begin(Kind::invite);
   put(writer, view);
   writer.array(std::span<const Incarnation>(view_.lives));
@@ -217,7 +232,7 @@ void Membership::installed(const View& view) {
   proposer_.reset();
   // A view names a life only if it was known to live: it may be that this peer had not been told yet.
   for (PeerId peer = 0; peer < view.lives.size(); ++peer)
-    if (view.has(peer)) returned(peer, view.lives[peer]);
+    if (view.has(peer)) learn(peer, view.lives[peer]);
 }
 
 // A newcomer goes where most of the old members, or all that live, went.  Had it believed a single one, and that one died at once, it would be in a
@@ -318,7 +333,8 @@ Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round 
 }
 
 void Membership::send(PeerId to, const Writer& writer) {
-  messages_.push_back({to, {writer.view().begin(), writer.view().end()}});
+  auto& messages = setup_.alive[to] > told_[to] ? early_ : messages_;
+  messages.push_back({to, {writer.view().begin(), writer.view().end()}});
 }
 
 std::vector<Membership::Message> Membership::take_messages() { return std::exchange(messages_, {}); }

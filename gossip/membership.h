@@ -108,6 +108,7 @@ class Membership {
   void enter(Round next_round);
   void installed(const View& view);
   void hand_on();
+  void learn(PeerId peer, Incarnation life);
   void send(PeerId to, const Writer& writer);
   void send_application(PeerId to);
 
@@ -131,6 +132,8 @@ class Membership {
   std::map<PeerId, Invitation> invitations_;  // the newest one of each member
   std::optional<std::pair<PeerId, Ballot>> unanswered_;  // the newest prepare that came before the view that it builds on
   std::vector<Message> messages_;
+  std::vector<Incarnation> told_;  // the newest life of each rank that the control plane has told of
+  std::vector<Message> early_;     // to lives that only a view has told of yet: before that nothing reaches them
   std::optional<Error> error_;
 };
 

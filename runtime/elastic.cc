@@ -27,6 +27,7 @@ Elastic::Elastic(ElasticSetup setup, const Topology& graph, Engine& engine, Trai
                    .member = !setup_.newcomer}),
       member_(!setup_.newcomer) {
   setup_.alive[setup_.self] = setup_.life;
+  told_ = setup_.alive;
   look_for_sponsor();
 }
 
@@ -43,6 +44,7 @@ void Elastic::died(PeerId peer, Incarnation life) {
 
 void Elastic::returned(PeerId peer, Incarnation life) {
   setup_.alive.at(peer) = std::max(setup_.alive[peer], life);
+  told_[peer] = std::max(told_[peer], life);
   asking_.erase(peer);
   no_members_.erase(peer);
   membership_.returned(peer, life);
@@ -105,21 +107,31 @@ void Elastic::at_rest() {
 // What follows from what was just heard.
 void Elastic::settle() {
   membership_.advance(engine_.next_round());
-  for (const View& view : membership_.take_views()) {
-    if (!member_) {
+  for (View& view : membership_.take_views()) views_.push_back(std::move(view));
+  const auto is_told = [&](const View& view) {
+    for (PeerId peer = 0; peer < view.lives.size(); ++peer)
+      if (view.lives[peer] > told_[peer]) return false;
+    return true;
+  };
+  // Up to the last one whose members are all known.  Those before it are passed through in one go, so that nothing is sent to whoever
+  // was in them alone.
+  if (const auto last = std::find_if(views_.rbegin(), views_.rend(), is_told); last != views_.rend()) {
+    const View before = member_ ? engine_.view() : View{.lives = std::vector<Incarnation>(told_.size())};
+    for (const PeerId peer : changed(before, *last))
+      if (peer != setup_.self && last->has(peer)) newcomers_.push_back({peer, last->lives[peer]});
+    for (auto view = views_.begin(); view != last.base(); ++view) {
+      if (member_) {
+        engine_.install(*view);
+        continue;
+      }
       member_ = true;
       const Round begun = trainer_.steps() / setup_.local_steps;
-      engine_.enter(view, setup_.rounds_shared ? view.first_round : begun);
+      engine_.enter(*view, setup_.rounds_shared ? view->first_round : begun);
       trainer_.go_to(engine_.next_round() * setup_.local_steps);
-      for (PeerId peer = 0; peer < view.lives.size(); ++peer)
-        if (peer != setup_.self && view.has(peer)) newcomers_.push_back({peer, view.lives[peer]});
-      continue;
     }
-    for (const PeerId peer : changed(engine_.view(), view))
-      if (view.has(peer)) newcomers_.push_back({peer, view.lives[peer]});
-    engine_.install(view);
+    views_.erase(views_.begin(), last.base());
   }
-  engine_.hold(membership_.frozen());
+  engine_.hold(membership_.frozen() || !views_.empty());
   for (auto& message : membership_.take_messages()) messages_.push_back({message.to, kViews, text_of(message.bytes)});
 }
 

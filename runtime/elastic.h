@@ -86,6 +86,9 @@ class Elastic {
   bool member_;
   bool has_state_ = false;
   std::optional<PeerId> sponsor_;
+  std::vector<Incarnation> told_;  // the newest life of each rank that the control plane has told of
+  // Agreed on, and not yet the engine's: a view may name a life before the control plane tells where to find it.
+  std::vector<View> views_;
   std::set<PeerId> no_members_;  // who said so when asked for its state
   std::set<PeerId> asking_;  // for this peer's state
   std::vector<Message> messages_;

@@ -81,7 +81,7 @@ Wants Worker::advance() {
         break;
 
       case At::last_exchange:
-        // It came when nothing was left to train.
+        // It came when little was left to train.
         if (!outstanding_ && engine_.owes_publication()) {
           engine_.publish(trainer_.model(), trainer_.learning_rate());
           outstanding_ = true;

@@ -52,6 +52,8 @@ class ControlPlane {
   std::vector<Incarnation> roster(PeerId peer) const;
   Incarnation life(PeerId peer) const { return now_[peer].life; }
   bool alive(PeerId peer) const { return now_[peer].alive; }
+  // The newest life of a rank that a peer has taken the return of.
+  Incarnation known(PeerId to, PeerId peer) const { return desks_[to].known[peer].life; }
 
   // Nothing happens where the sender takes the receiver for dead, or is taken for dead itself.
   void send(PeerId from, PeerId to, std::string topic, std::string bytes);

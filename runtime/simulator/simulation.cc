@@ -53,6 +53,7 @@ struct Peer {
   bool done = false;
   bool ended = false;  // failed or crashed
   bool member = true;
+  std::size_t links_most = 0;
   Time frozen_until;
   Time since;  // of the present computation or wait
   Time wake_at = kNever;
@@ -288,11 +289,16 @@ bool Simulation::follow(Peer& peer, bool at_rest) {
     }
   if (at_rest) elastic.at_rest();
   for (auto& message : elastic.take_messages()) control_->send(peer.id, message.to, std::string(message.topic), std::move(message.bytes));
-  for (const auto& [who, life] : elastic.take_newcomers())
+  for (const auto& [who, life] : elastic.take_newcomers()) {
+    if (control_->known(peer.id, who) < life) {
+      end(peer, Error{Errc::internal, fmt::format("nobody has told it where life {} of peer {} is", life, who)});
+      return false;
+    }
     if (const auto known = peer.transport->set_peer(who, addresses_.at({who, life}), life); !known) {
       end(peer, known.error());
       return false;
     }
+  }
   if (elastic.error()) {
     end(peer, *elastic.error());
     return false;
@@ -314,7 +320,8 @@ bool Simulation::step(Peer& peer) {
     return false;
   }
   if (checkers_) {
-    const std::size_t links = network_->links(peer.id);
+    // Buffers stay when neighbours leave.
+    const std::size_t links = peer.links_most = std::max(peer.links_most, network_->links(peer.id));
     checkers_->memory(peer.id, network_->memory(peer.id), slot_bytes_ * (2 * window_ * links + rounds_open_ * links + 8));
   }
   return true;

@@ -251,6 +251,39 @@ TEST(Membership, BytesThatAreNoneOfOursAreRefused) {
   EXPECT_TRUE(membership.heard(1, good, 0));
 }
 
+// A view may tell of a new life before the control plane does; until then nothing that is sent reaches it.
+TEST(Membership, AnInvitationWaitsUntilTheNewcomerCanBeReached) {
+  Membership zero({.self = 0, .life = 1, .alive = {1, 1, 1}}), one({.self = 1, .life = 1, .alive = {1, 1, 1}});
+  Membership two({.self = 2, .life = 2, .alive = {1, 1, 2}, .member = false});
+  const auto carry = [](Membership& from, PeerId self, Membership& to, PeerId receiver) {
+    int carried = 0;
+    for (const auto& message : from.take_messages())
+      if (message.to == receiver) {
+        EXPECT_TRUE(to.heard(self, message.bytes, 5));
+        ++carried;
+      }
+    return carried;
+  };
+  zero.died(2, 1);
+  zero.advance(5);
+  for (int change = 0; change < 2; ++change) {
+    EXPECT_EQ(carry(zero, 0, one, 1), 1);  // prepare
+    EXPECT_EQ(carry(one, 1, zero, 0), 1);  // promise
+    EXPECT_EQ(carry(zero, 0, one, 1), 1);  // install
+    if (change == 1) break;
+    zero.returned(2, 2);
+    two.apply();
+    EXPECT_EQ(carry(two, 2, zero, 0), 1);
+  }
+  EXPECT_EQ(one.view().lives, (std::vector<Incarnation>{1, 1, 2}));
+  EXPECT_TRUE(one.take_messages().empty());
+  one.died(2, 1);
+  one.returned(2, 2);
+  EXPECT_EQ(carry(one, 1, two, 2), 1);
+  EXPECT_EQ(two.view().lives, (std::vector<Incarnation>{0, 0, 0}));  // one of two veterans
+  EXPECT_TRUE(two.take_views().empty());
+}
+
 // Deaths and returns while earlier changes are still being agreed on; a majority is always left.
 TEST(Membership, ChurnEndsInOneViewWhateverTheOrderOfMessages) {
   std::size_t lost = 0;

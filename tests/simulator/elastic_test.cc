@@ -217,6 +217,19 @@ TEST(ElasticSimulation, ANewcomerWithNothingLeftToTrainStillAnswers) {
   EXPECT_GT(outcome.peers[3].finished_s, outcome.peers[1].finished_s + 0.2);
 }
 
+// A view may name a new life before the control plane tells where to find it.  Once the invitation went to the life before and
+// the newcomer waited for ever, or its transport was looked for at that one's address.
+TEST(ElasticSimulation, NewsOfAReturnMayComeAfterTheViewThatHasIt) {
+  for (const char* algorithm : {"d-psgd", "ad-psgd"})
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+      SimulationSetup setup = weather(elastic(algorithm, "complete", 4), seed);
+      setup.network.control = sim::Delay{.kind = sim::Delay::Kind::lognormal, .base = milliseconds(3), .sigma = 2};
+      setup.faults.crashes = {{.peer = 2, .at = milliseconds(103), .restart_after = milliseconds(5)}};
+      const auto outcome = must_simulate(setup);
+      EXPECT_TRUE(outcome.good()) << algorithm << ", seed " << seed << ": " << told(outcome);
+    }
+}
+
 // Keeps what it had with a peer that is in another life now.
 class Nostalgic final : public Wrong {
  public:

@@ -106,7 +106,9 @@ void Engine::install(const View& next) {
     return;
   }
   next_era();
-  speakers_ = neighbours();
+  // Who asked in the view before may be no neighbour in this one, and still waits.
+  for (const PeerId peer : neighbours())
+    if (std::find(speakers_.begin(), speakers_.end(), peer) == speakers_.end()) speakers_.push_back(peer);
 }
 
 // Whoever left is not waited for any more, and nothing of it is used.

@@ -230,6 +230,17 @@ TEST(ElasticSimulation, NewsOfAReturnMayComeAfterTheViewThatHasIt) {
     }
 }
 
+// Leaves that were neighbours while the hub was away may still wait for each other's answers when it is back.  Once they did not
+// listen to each other any more.
+TEST(ElasticSimulation, AnswersAreOwedToNeighboursOfTheViewBefore) {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    SimulationSetup setup = weather(elastic("ad-psgd", "star", 7), seed);
+    setup.faults.crashes = {{.peer = 0, .at = milliseconds(103), .restart_after = milliseconds(10)}};
+    const auto outcome = must_simulate(setup);
+    EXPECT_TRUE(outcome.good()) << "seed " << seed << ": " << told(outcome);
+  }
+}
+
 // Keeps what it had with a peer that is in another life now.
 class Nostalgic final : public Wrong {
  public:

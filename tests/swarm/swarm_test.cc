@@ -156,6 +156,9 @@ void draw_network(Draw& draw, std::size_t peers, sim::SimulationSetup* setup) {
 void draw_churn(Draw& draw, double length, sim::SimulationSetup* setup) {
   const std::size_t peers = setup->run.topology.peers;
   const double us = 1e6 * length;
+  // Where everything goes through a hub, nothing goes without it.
+  const bool hub = find_algorithm(setup->run.algorithm)->shape == Shape::star;
+  if (hub) std::erase_if(setup->faults.pauses, [](const sim::PauseOptions& pause) { return pause.peer == 0; });
   setup->run.deadlines.silence = draw.time(us / 20, us);
   if (draw.chance(0.5)) setup->network.control = delay(draw, us / 1000, us / 20);
   struct Absence {
@@ -174,7 +177,7 @@ void draw_churn(Draw& draw, double length, sim::SimulationSetup* setup) {
     std::set<PeerId> at_once{crash.peer};
     for (const Absence& other : absences)
       if (other.from <= absence.until && absence.from <= other.until) at_once.insert(other.peer);
-    if (2 * at_once.size() >= peers) continue;
+    if (2 * at_once.size() >= peers || (hub && crash.peer == 0)) continue;
     absences.push_back(absence);
     setup->faults.crashes.push_back(crash);
   }

@@ -36,6 +36,7 @@ struct Child {
   std::string partial;
   bool alive = false;
   bool kill_sent = false;
+  bool asked = false;   // to stop
   bool paused = false;  // when it was asked to stop
   std::optional<Time> again;  // when it is started again
   ChildEnd end;
@@ -351,8 +352,10 @@ void Launcher::stop_all() {
   for (Child& child : children_) child.again.reset();
   if (stop_at_) return;
   stop_at_ = clock_.now() + options_.stop_deadline;
-  for (const Child& child : children_) {
-    if (child.alive) ::kill(child.pid, SIGTERM);
+  for (Child& child : children_) {
+    if (!child.alive) continue;
+    child.asked = true;
+    ::kill(child.pid, SIGTERM);
   }
   // Who was paused hears nothing.  Waking it would let it run on in a run that has ended.
   for (Child& child : children_) {
@@ -378,12 +381,12 @@ LaunchReport Launcher::report() const {
   LaunchReport report;
   for (const Child& child : children_) report.ends.push_back(child.end);
   report.interrupted = interrupted_;
-  // Who ended because we asked (130, SIGTERM, our SIGKILL) or because somebody else was gone (5, 6) is not
-  // the cause.
+  // Who ended because we asked (130, SIGTERM, our SIGKILL; 1 where a library's handler came first, as libinfinipath's does while
+  // a process starts) or because somebody else was gone (5, 6) is not the cause.
   const auto by_itself = [&](std::size_t i) {
     const ChildEnd& end = children_[i].end;
     return !end.killed && end.signal != SIGTERM &&
-           (end.signal != 0 || (end.code != 5 && end.code != 6 && end.code != 130));
+           (end.signal != 0 || (end.code != 5 && end.code != 6 && end.code != 130 && !(end.code == 1 && children_[i].asked)));
   };
   if (!failed_.empty()) {
     const auto cause = std::find_if(failed_.begin(), failed_.end(), by_itself);

@@ -14,10 +14,12 @@
 namespace gossamer {
 namespace {
 
+constexpr int kStopping[] = {SIGINT, SIGTERM, SIGHUP};
+
 sigset_t stopping_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
+  for (const int signal : kStopping) sigaddset(&set, signal);
   return set;
 }
 
@@ -36,6 +38,7 @@ StopSignals::~StopSignals() {
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(end_.number(), &one, sizeof one);
   watcher_.join();
+  for (const int signal : kStopping) ::signal(signal, SIG_IGN);
   const sigset_t set = stopping_signals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }

@@ -10,7 +10,8 @@ namespace gossamer {
 
 // While this lives, SIGINT, SIGTERM and SIGHUP do not end the process but set the flag; a second one ends it
 // at once with the exit code of an interruption.  Create it before any other thread: threads inherit which
-// signals they leave alone.  One per process.
+// signals they leave alone.  One per process, and near its end: afterwards these signals are ignored, since how the
+// process ends is decided by then and handlers of libraries (libinfinipath's exits with 1) must not decide otherwise.
 class StopSignals {
  public:
   StopSignals();

@@ -116,12 +116,12 @@ void read_deadlines(const YamlMap& map, DeadlineOptions* options) {
   options->heartbeat = map.duration("heartbeat", options->heartbeat, kRange);
   options->silence = map.duration("silence", options->silence, kRange);
   options->round = map.duration("round", options->round, kRange);
-  if (options->silence < 2 * options->heartbeat) {
+  if (options->silence < 3 * options->heartbeat) {
     const YamlValue silence = map.find("silence"), heartbeat = map.find("heartbeat");
     (silence.present() ? silence : heartbeat)
         .fail(fmt::format(
             "peers that say every {} that they live would be taken for dead after {}; make silence at "
-            "least twice the heartbeat",
+            "least three times the heartbeat",
             yaml_duration(options->heartbeat), yaml_duration(options->silence)));
   }
 }
@@ -195,6 +195,13 @@ RunFile read(YamlDocument& document, const Paths& paths) {
   read_transport(top.map("transport"), &run.transport);
   read_deadlines(top.map("deadlines"), &run.deadlines);
   read_membership(top.map("membership"), &run.membership);
+  if (run.membership.mode == MembershipMode::elastic && run.deadlines.round <= run.deadlines.silence) {
+    const YamlValue round = top.map("deadlines").find("round"), silence = top.map("deadlines").find("silence");
+    (round.present() ? round : silence)
+        .fail(fmt::format("a round that waits for a paused peer would end the run after {}, before the peer is taken for dead after {} and the "
+                          "others go on (membership.mode: elastic); make round longer than silence",
+                          yaml_duration(run.deadlines.round), yaml_duration(run.deadlines.silence)));
+  }
   read_report(top.map("report"), &run.report);
   return run;
 }

@@ -219,7 +219,10 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{QUADRATIC "deadlines: {heartbeat: 10 s, silence: 11 s}",
             "run.yaml:2:39: deadlines.silence: peers that say every 10 s that they live would be taken for "
             "dead after "
-            "11 s; make silence at least twice the heartbeat"},
+            "11 s; make silence at least three times the heartbeat"},
+        Bad{QUADRATIC "membership: {mode: elastic}\ndeadlines: {silence: 10 s, round: 8 s}",
+            "run.yaml:3:35: deadlines.round: a round that waits for a paused peer would end the run after 8 s, before the peer is taken for "
+            "dead after 10 s and the others go on (membership.mode: elastic); make round longer than silence"},
         Bad{QUADRATIC "name: a/b", "run.yaml:2:7: name: is part of a folder's name; write a word without /"},
         Bad{QUADRATIC "transport: {kind: loopback, tls: tcp}",
             "run.yaml:2:34: transport.tls: is a setting of UCX; it belongs to kind: ucx"},
@@ -349,8 +352,9 @@ RunFile random_run(std::uint64_t seed) {
   run.deadlines.join = Duration(1 + static_cast<std::int64_t>(random.below(1'000'000'000'000)));
   run.deadlines.heartbeat = Duration(1 + static_cast<std::int64_t>(random.below(1'000'000'000)));
   run.deadlines.silence =
-      2 * run.deadlines.heartbeat + Duration(static_cast<std::int64_t>(random.below(1'000'000'000)));
+      3 * run.deadlines.heartbeat + Duration(static_cast<std::int64_t>(random.below(1'000'000'000)));
   run.deadlines.round = std::chrono::milliseconds(1 + random.below(100'000));
+  run.mixing.verify_replicas = random.below(2) == 0;
   run.report.interval_steps = random.below(50);
   run.report.evaluate_every_epochs = real(3);
   run.report.save_models = random.below(2) == 0;

@@ -22,6 +22,22 @@ TEST(Admission, GoesOnAtTheNextRankWhenTheOneThatLetsInDies) {
   EXPECT_EQ(run.rosters[3].peers[3].incarnation, 2u);
 }
 
+TEST(Admission, WhoLeavesWhileItJoinsIsDoneAtOnce) {
+  Log log = Log::silent();
+  auto control = Control::start(test_options(2, 0), log);  // the other one never comes
+  ASSERT_TRUE(control) << control.error().message;
+  std::thread leaver([&] {
+    std::this_thread::sleep_for(100ms);
+    EXPECT_TRUE((*control)->leave(1s));
+  });
+  const auto begun = std::chrono::steady_clock::now();
+  const auto roster = (*control)->join("transport");
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, kPlenty / 2);
+  ASSERT_FALSE(roster);
+  EXPECT_EQ(roster.error().code, Errc::interrupted);
+  leaver.join();
+}
+
 TEST(Admission, WhoAskedTheOneThatDiesHasHeardOfOthers) {
   Peers run(4, elastic);
   std::unique_ptr<Control> earlier = std::move(run.controls[3]);

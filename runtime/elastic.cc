@@ -75,9 +75,11 @@ Result<> Elastic::heard(PeerId from, std::string_view topic, std::string_view by
       asking_.insert(from);
     } else {
       messages_.push_back({from, kState, ""});
+      asking_.insert(from);  // and gets it once there is something to give
     }
-  } else if (topic == kState && !has_state_ && from == sponsor_) {
+  } else if (topic == kState && !member_ && !has_state_) {
     if (bytes.empty()) {  // it is a newcomer itself
+      if (from != sponsor_) return {};
       no_members_.insert(from);
       sponsor_.reset();
       look_for_sponsor();
@@ -97,7 +99,7 @@ Result<> Elastic::heard(PeerId from, std::string_view topic, std::string_view by
 }
 
 void Elastic::at_rest() {
-  if (asking_.empty()) return;
+  if (asking_.empty() || !member_) return;
   Writer writer;
   writer.array(std::span<const float>(trainer_.model()));
   trainer_.save(writer);

@@ -239,6 +239,7 @@ Result<> Peer::train() {
 // Others still train and may ask an asynchronous peer; when all are done nothing is under way any more.  It takes as long as
 // the slowest of them, which the heartbeat finds alive.
 Result<> Peer::all_trained() {
+  at_rest_ = true;  // a newcomer may still ask for the model
   if (self() != 0) GOSSAMER_TRY(control_->send(0, messages::kTrained, ""));
   for (;;) {
     GOSSAMER_TRY(check_control());

@@ -195,6 +195,19 @@ TEST_F(Elastic, ANewcomerWhoseNeighbourIsKilledWhileItLoadsAsksAnother) {
   expect_well(kPeers);
 }
 
+// One gives up by itself, with a farewell, while the others agree on a view without the one that was killed.
+TEST_F(Elastic, APeerThatGivesUpWhileAnotherDiesIsNamedAndBothReturn) {
+  start();
+  ASSERT_TRUE(at_step(15)) << run_->err();
+  signal(4);
+  signal(6, SIGTERM);
+  for (const std::size_t rank : {4, 6}) ASSERT_TRUE(member_again(rank)) << run_->err();
+  const Ended end = expect_well(kPeers);
+  EXPECT_EQ(count(end.err, "peer 6 gives up: asked to stop"), 1u) << end.err;
+  EXPECT_EQ(count(end.err, "peer 6 has left; the others go on"), 1u) << end.err;
+  EXPECT_EQ(count(end.err, "peer 6 ended with exit code 130: stopped by a signal; it is started again"), 1u) << end.err;
+}
+
 TEST_F(Elastic, APeerKilledTwiceReturnsTwice) {
   start();
   ASSERT_TRUE(at_step(15)) << run_->err();

@@ -25,6 +25,12 @@ void affine_apply(double a, std::span<const float> add, std::span<float> vector)
   axpy(1, add, vector);
 }
 
+void drop_edges(PeerId peer, Neighbourhood& edges) {
+  const auto ends_there = [&](const Edge& edge) { return edge.peer == peer; };
+  std::erase_if(edges.in, ends_there);
+  std::erase_if(edges.out, ends_there);
+}
+
 // "peer 1, peer 3"
 std::string senders(std::span<const Arrival> arrivals) {
   std::string text;
@@ -119,13 +125,11 @@ void Engine::forget(PeerId peer) {
     transport_.release(waiting.second);
     return true;
   });
-  const auto is_edge = [&](const Edge& edge) { return edge.peer == peer; };
   for (auto& [number, round] : open_) {
     bool cut = std::erase_if(round.awaits, [&](const Await& await) { return await.from == peer; }) > 0;
     for (Pending& pending : round.sends) cut = std::erase(pending.what.to, peer) > 0 || cut;
     drop_served(round.sends);
-    std::erase_if(round.edges.in, is_edge);
-    std::erase_if(round.edges.out, is_edge);
+    drop_edges(peer, round.edges);
     stats_.cut_short += cut;
   }
   for (Answer& answer : answers_) {
@@ -165,10 +169,7 @@ void Engine::publish(std::span<const float> vector, double learning_rate) {
   OpenRound& round = open_[next_round_];
   round.edges = graph(eras_.front()).at(next_round_, setup_.self);
   for (std::size_t later = 1; later < eras_.size(); ++later)
-    for (const PeerId peer : changed(eras_[later - 1].view, eras_[later].view)) {
-      std::erase_if(round.edges.in, [&](const Edge& edge) { return edge.peer == peer; });
-      std::erase_if(round.edges.out, [&](const Edge& edge) { return edge.peer == peer; });
-    }
+    for (const PeerId peer : changed(eras_[later - 1].view, eras_[later].view)) drop_edges(peer, round.edges);
   round.info = {next_round_, setup_.self, setup_.peers, &round.edges, learning_rate, slots_.back(), eras_.front().view.number};
   slots_.pop_back();
   round.opened = clock_.now();

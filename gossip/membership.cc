@@ -162,8 +162,7 @@ void Membership::propose(Round next_round) {
   Writer writer = begin(Kind::prepare);
   put_ballot(writer, proposal_->ballot);
   put(writer, view_);
-  for (PeerId peer = 0; peer < lives.size(); ++peer)
-    if (peer != setup_.self && lives_on(peer)) send(peer, writer);
+  send_to_members(writer);
   count_promises();
 }
 
@@ -190,8 +189,7 @@ void Membership::count_promises() {
   Writer writer = begin(Kind::install);
   put_ballot(writer, ballot);
   put(writer, next);
-  for (PeerId peer = 0; peer < next.lives.size(); ++peer)
-    if (peer != setup_.self && lives_on(peer)) send(peer, writer);
+  send_to_members(writer);
   install(next, ballot);
 }
 
@@ -201,15 +199,13 @@ void Membership::install(const View& view, const Ballot& ballot) {
     error_ = Error{Errc::peer_gone, fmt::format("the other peers went on without this one (view {})", view.number)};
     return;
   }
-  for (PeerId peer = 0; peer < view.lives.size(); ++peer)
-    if (view.has(peer)) learn(peer, view.lives[peer]);
-  Writer writer = begin(Kind::invite);
-  put(writer, view);
-  writer.array(std::span<const Incarnation>(view_.lives));
-  for (PeerId peer = 0; peer < view.lives.size(); ++peer)
-    if (view.has(peer) && !view_.has(peer, view.lives[peer])) send(peer, writer);
   before_ = view_.lives;
   installed(view);
+  Writer writer = begin(Kind::invite);
+  put(writer, view);
+  writer.array(std::span<const Incarnation>(before_));
+  for (PeerId peer = 0; peer < view.lives.size(); ++peer)
+    if (view.has(peer) && !view.has(peer, before_[peer])) send(peer, writer);
   proposer_ = ballot.order % static_cast<std::uint32_t>(before_.size());
   if (!lives_on(*proposer_)) hand_on();
 }
@@ -220,8 +216,7 @@ void Membership::hand_on() {
   Writer writer = begin(Kind::install);
   put_ballot(writer, promised_);
   put(writer, view_);
-  for (PeerId peer = 0; peer < view_.lives.size(); ++peer)
-    if (peer != setup_.self && lives_on(peer)) send(peer, writer);
+  send_to_members(writer);
 }
 
 void Membership::installed(const View& view) {
@@ -330,6 +325,11 @@ Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round 
       return {};
   }
   return fail(Errc::corrupt, fmt::format("peer {} sent a membership message of unknown kind {}", from, static_cast<int>(kind)));
+}
+
+void Membership::send_to_members(const Writer& writer) {
+  for (PeerId peer = 0; peer < setup_.alive.size(); ++peer)
+    if (peer != setup_.self && lives_on(peer)) send(peer, writer);
 }
 
 void Membership::send(PeerId to, const Writer& writer) {

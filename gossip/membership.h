@@ -109,6 +109,7 @@ class Membership {
   void installed(const View& view);
   void hand_on();
   void learn(PeerId peer, Incarnation life);
+  void send_to_members(const Writer& writer);
   void send(PeerId to, const Writer& writer);
   void send_application(PeerId to);
 

@@ -71,12 +71,8 @@ Result<> Elastic::heard(PeerId from, std::string_view topic, std::string_view by
     settle();
   } else if (topic == kStatePlease) {
     if (from >= setup_.alive.size()) return {};
-    if (member_) {
-      asking_.insert(from);
-    } else {
-      messages_.push_back({from, kState, ""});
-      asking_.insert(from);  // and gets it once there is something to give
-    }
+    if (!member_) messages_.push_back({from, kState, ""});
+    asking_.insert(from);  // and gets it once there is something to give
   } else if (topic == kState && !member_ && !has_state_) {
     if (bytes.empty()) {  // it is a newcomer itself
       if (from != sponsor_) return {};

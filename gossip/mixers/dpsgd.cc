@@ -7,7 +7,13 @@
 //
 // With a rounding codec (fp16, bf16) the difference is taken between the rounded models of both ends,
 // Q(x_j) - Q(x_i), which keeps the mean where Q(x_j) - x_i would not.
+//
+// Where rounds overlap (synchrony: stale) a correction may be s rounds late, and x <- x + l (x of s rounds ago) with l an
+// eigenvalue of W - I, which lies in [-2, 0], oscillates without bound unless -l < 2 sin(pi / (2 (2s + 1))).  So each correction
+// is damped by sin(pi / (2 (2s + 1))): 1/2, 0.309, 0.223, ... for s = 1, 2, 3.  (Levin and May 1976, on delayed linear maps.)
+#include <cmath>
 #include <fmt/format.h>
+#include <numbers>
 
 #include "gossip/algorithms.h"
 #include "gossip/mixers/mixers.h"
@@ -18,7 +24,9 @@ namespace {
 
 class Dpsgd final : public Mixer {
  public:
-  explicit Dpsgd(const MixerSetup& setup) : setup_(setup), open_(setup.rounds_open), theirs_(setup.layout->size()) {
+  explicit Dpsgd(const MixerSetup& setup)
+      : setup_(setup), damping_(std::sin(std::numbers::pi / (4 * static_cast<double>(setup.rounds_open) - 2))), open_(setup.rounds_open),
+        theirs_(setup.layout->size()) {
     for (Open& open : open_) open.sum = AlignedBuffer<float>(setup.layout->size());
     if (!exact())
       for (Open& open : open_) open.rounded = AlignedBuffer<float>(setup.layout->size());
@@ -54,7 +62,7 @@ class Dpsgd final : public Mixer {
       std::fill_n(theirs_.data(), theirs_.size(), 0.f);
       GOSSAMER_TRY(setup_.compressor->add_decoded(stream, arrival.bytes, *setup_.layout, 1, theirs_.span()));
       while (edge->peer != arrival.from) ++edge;
-      const auto weight = static_cast<float>(edge->weight);
+      const auto weight = static_cast<float>(damping_ * edge->weight);
       for (std::size_t i = 0; i < theirs_.size(); ++i) open.sum[i] += weight * (theirs_[i] - open.model[i]);
     }
     return Plan{};
@@ -74,6 +82,7 @@ class Dpsgd final : public Mixer {
   bool exact() const { return setup_.compressor->codec() == CodecId::none; }
 
   MixerSetup setup_;
+  double damping_;  // 1 where rounds do not overlap
   std::vector<Open> open_;
   AlignedBuffer<float> theirs_;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -316,10 +317,14 @@ TEST_P(EngineStale, KeepsTheMeanWhenAllRoundsHaveClosed) {
   }
 }
 
-TEST_P(EngineStale, GivesTheBulkCorrectionsWhenNothingOverlaps) {
+// A correction that may come s rounds late is damped, whether it is late or not: by sin(pi / (2 (2s + 1))).
+TEST_P(EngineStale, GivesTheBulkCorrectionsDampedWhenNothingOverlaps) {
   const auto topology = graph("ring", 6);
   Crowd stale(*topology, {.rounds_open = GetParam()}), bulk(*topology, {});
+  const double damping = std::map<std::size_t, double>{{2, 0.5}, {3, 0.309017}, {4, 0.222521}}.at(GetParam());
   for (int round = 0; round < 20; ++round) {
+    std::vector<std::vector<float>> before;
+    for (PeerId i = 0; i < 6; ++i) before.push_back(bulk[i].model = stale[i].model);
     for (Crowd* crowd : {&stale, &bulk}) {
       for (PeerId i = 0; i < 6; ++i) (*crowd)[i].engine->publish((*crowd)[i].model, 0);
       for (int turn = 0; turn < 20; ++turn)
@@ -329,7 +334,9 @@ TEST_P(EngineStale, GivesTheBulkCorrectionsWhenNothingOverlaps) {
         (*crowd)[i].engine->apply((*crowd)[i].model);
       }
     }
-    for (PeerId i = 0; i < 6; ++i) ASSERT_EQ(stale[i].model, bulk[i].model) << "round " << round;
+    for (PeerId i = 0; i < 6; ++i)
+      for (std::size_t k = 0; k < before[i].size(); ++k)
+        EXPECT_NEAR(stale[i].model[k] - before[i][k], damping * (bulk[i].model[k] - before[i][k]), 1e-5) << "round " << round;
   }
 }
 

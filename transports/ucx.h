@@ -11,10 +11,10 @@
 //
 // When a peer dies:
 // - over a network its links go down as soon as UCX notices, and the puts under way end with peer_gone;
-// - over shared memory UCX notices nothing.  Puts towards the dead stay bounded by would_block.  Whoever knows
-//   of the death (a heartbeat, a pidfd) destroys the link, and soon after the puts end with peer_gone.  Regions
-//   that UCX might still read are kept mapped for it; memory of the caller given to add_region() must in this
-//   one case stay mapped until the fabric is gone.
+// - over shared memory UCX notices nothing, but the kernel tells when a process of this machine ends (a pidfd).  Puts
+//   towards a peer that is only stopped stay bounded by would_block; whoever gives it up (a heartbeat) destroys the
+//   link, and soon after the puts end with peer_gone.  Regions that UCX might still read are kept mapped for it; memory
+//   of the caller given to add_region() must in this one case stay mapped until the fabric is gone.
 // A fabric that is destroyed in good order takes leave, and the links of its peers go down at once
 // everywhere.
 //

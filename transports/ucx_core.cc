@@ -1,16 +1,11 @@
 #include "transports/ucx_core.h"
 
 #include <poll.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <random>
 #include <utility>
 
 #include "transports/ucx_printed.h"
@@ -26,6 +21,7 @@ namespace {
 
 constexpr const char* kQueueElementSize = "1024";
 constexpr int kProgressMax = 256;   // calls of UCX's progress in one poll(), so that poll() always returns
+constexpr unsigned kPollsPerLook = 256;  // at the neighbours' processes, for those who never sleep
 constexpr int kSettleRounds = 200;  // of at most a millisecond each, for what is under way at shutdown
 constexpr int kRestRounds = 20;
 constexpr long kStarvedSleepMinNs = 100'000;  // doubled while nothing happens
@@ -127,7 +123,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   if (const ucs_status_t status = ucp_worker_get_efd(core->worker_, &core->worker_fd_); status != UCS_OK)
     return fail(Errc::unsupported,
                 "the transports '" + core->tls_ + "' cannot wake a sleeping process: " + say(status));
-  GOSSAMER_TRY(core->make_wait_fd());
+  GOSSAMER_TRY_ASSIGN(core->waiter_, Waiter::make());
+  GOSSAMER_TRY(core->waiter_.watch(core->worker_fd_));
 
   ucp_am_handler_param_t handler{};
   handler.field_mask =
@@ -138,44 +135,28 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   if (const ucs_status_t status = ucp_worker_set_am_recv_handler(core->worker_, &handler); status != UCS_OK)
     return fail(Errc::unsupported, "UCX refuses active messages: " + say(status));
 
-  std::random_device random;
-  while (core->nonce_ == 0) core->nonce_ = (std::uint64_t{random()} << 32) | random();
-  if (core->shared_memory_) core->machine_ = this_machine();
+  core->nonce_ = wire::new_nonce();
+  if (core->shared_memory_) core->machine_ = wire::this_machine();
   return core;
 }
 
-Core::~Core() {
-  shutdown();
-  if (wait_fd_ >= 0) ::close(wait_fd_);
-  if (timer_fd_ >= 0) ::close(timer_fd_);
-}
+Core::~Core() { shutdown(); }
 
-// UCX's own descriptor tells of arrivals.  Over shared memory it does not tell when a full queue has room
-// again (the receiver's end knows nothing of the sender's sleep), so a sleep with messages held back is a
-// short one.
-Result<> Core::make_wait_fd() {
-  wait_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
-  timer_fd_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  epoll_event event{};
-  event.events = EPOLLIN;
-  if (wait_fd_ < 0 || timer_fd_ < 0 || ::epoll_ctl(wait_fd_, EPOLL_CTL_ADD, worker_fd_, &event) != 0 ||
-      ::epoll_ctl(wait_fd_, EPOLL_CTL_ADD, timer_fd_, &event) != 0)
-    return fail(Errc::io,
-                std::string("cannot make the UCX fabric's descriptor for waiting: ") + std::strerror(errno));
-  return {};
-}
-
-SharedMemory Core::map_remote(const LinkState& link, const RegionKey& key) {
+RemoteState Core::reach(const LinkState& link, const RegionKey& key) {
+  RemoteState remote{key.region, {}};
   if (worker_ == nullptr || !options_.map_neighbours || key.memory.size == 0 || link.endpoint->tells_failures)
-    return {};
+    return remote;
   if (key.memory.size != key.size) {
     unmapped_ = "its handle is not of its size";
-    return {};
+    return remote;
   }
   auto mapped = SharedMemory::open(key.memory);
-  if (mapped) return std::move(*mapped);
-  unmapped_ = mapped.error().message;
-  return {};
+  if (mapped) {
+    remote.mapped = std::move(*mapped);
+  } else {
+    unmapped_ = mapped.error().message;
+  }
+  return remote;
 }
 
 std::string Core::address() const {
@@ -184,7 +165,11 @@ std::string Core::address() const {
   if (worker_ == nullptr || ucp_worker_get_address(worker_, &worker, &size) != UCS_OK) return {};
   const std::string bytes(reinterpret_cast<const char*>(worker), size);
   ucp_worker_release_address(worker_, worker);
-  return pack(Address{nonce_, machine_, bytes});
+  return pack(Address{.nonce = nonce_,
+                      .machine = machine_,
+                      .process = machine_ != 0 ? wire::this_process() : wire::Process{},
+                      .dialect = dialect(),
+                      .endpoint = bytes});
 }
 
 std::string Core::description() const {
@@ -254,6 +239,7 @@ void Core::fail_endpoint(std::uint64_t nonce) {
   const std::shared_ptr<Endpoint> endpoint = found->second;
   endpoints_.erase(found);
   endpoint->failed = true;
+  waiter_.forget(nonce);
   failed_.push_back(endpoint);
   for (const auto& [id, link] : links_) {
     if (link->endpoint != endpoint) continue;
@@ -308,6 +294,8 @@ void Core::sweep_closing() {
 void Core::poll(FabricEvents* events) {
   if (worker_ == nullptr) return;
   for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) starved_sleep_ns_ = 0;
+  if (std::exchange(slept_, false) || ++polls_ % kPollsPerLook == 0)
+    for (const std::uint64_t nonce : waiter_.ended()) fail_endpoint(nonce);
   sweep_failures();
   greet_all();
   sweep_closing();
@@ -327,19 +315,12 @@ void Core::poll(FabricEvents* events) {
 bool Core::arm() {
   if (worker_ == nullptr || !ended_.empty() || !notices_.empty() || !down_.empty()) return false;
   if (ucp_worker_arm(worker_) != UCS_OK) return false;
-  if (timer_armed_) {
-    std::uint64_t expirations = 0;
-    while (::read(timer_fd_, &expirations, sizeof expirations) < 0 && errno == EINTR) {
-    }
-  }
-  itimerspec wake{};
+  // Over shared memory UCX's descriptor does not tell when a full queue has room again (the receiver's end knows nothing of
+  // the sender's sleep), so a sleep with messages held back is a short one.
   const bool starved = unseen_ > 0 || greeting_ > 0;
-  if (starved) {
-    wake.it_value.tv_nsec = starved_sleep_ns_ =
-        std::clamp(2 * starved_sleep_ns_, kStarvedSleepMinNs, kStarvedSleepMaxNs);
-  }
-  if (starved || timer_armed_) ::timerfd_settime(timer_fd_, 0, &wake, nullptr);  // zero disarms
-  timer_armed_ = starved;
+  if (starved) starved_sleep_ns_ = std::clamp(2 * starved_sleep_ns_, kStarvedSleepMinNs, kStarvedSleepMaxNs);
+  waiter_.wake_after(starved ? starved_sleep_ns_ : 0);
+  slept_ = true;
   return true;
 }
 

@@ -1,8 +1,7 @@
 // The inside of a UCX fabric: context, worker, endpoints and what is under way.  Private to the UCX backend.
 //
-// Lifetime.  The fabric, its links, targets and regions share the Core, so they may be destroyed in any
-// order; shutdown() ends all communication and destroys the worker, and after it nothing of UCX runs.  Memory
-// is unmapped by its RegionState when neither a Region nor a message under way holds it any more.
+// Lifetime: see core_fabric.h.  Memory is unmapped by its RegionState when neither a Region nor a message under way
+// holds it any more.
 //
 // UCX calls back only from inside its progress function, that is from poll() and shutdown(), on the fabric's
 // thread.
@@ -21,6 +20,7 @@
 #include "transports/shared_memory.h"
 #include "transports/ucx.h"
 #include "transports/ucx_wire.h"
+#include "transports/waiter.h"
 
 namespace gossamer::ucx {
 
@@ -105,6 +105,14 @@ struct LinkState {
   std::size_t notices = 0;             // bare ones that UCX still holds
   bool down = false;
   bool told_down = false;
+
+  std::uint64_t nonce() const { return endpoint ? endpoint->nonce : 0; }
+};
+
+// A region on a peer.
+struct RemoteState {
+  std::uint64_t region = 0;
+  SharedMemory mapped;  // on the same machine
 };
 
 // A message that UCX may still hold: its header lives here until UCX calls back.
@@ -123,6 +131,11 @@ struct Outgoing {
 
 class Core {
  public:
+  using RegionState = ucx::RegionState;
+  using LinkState = ucx::LinkState;
+  using RemoteState = ucx::RemoteState;
+  static constexpr std::string_view kName = "ucx";
+
   static Result<std::shared_ptr<Core>> make(const UcxOptions& options);
   ~Core();
 
@@ -131,23 +144,22 @@ class Core {
 
   Result<std::shared_ptr<LinkState>> connect(std::string_view address);
   void forget(const std::shared_ptr<LinkState>& link);
-  // Empty where the region has to be reached by messages.
-  SharedMemory map_remote(const LinkState& link, const RegionKey& key);
+  RemoteState reach(const LinkState& link, const RegionKey& key);
 
   Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
-           std::uint64_t region, std::byte* mapped);
+           const RemoteState* remote);
   Errc notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice);
 
   void poll(FabricEvents* events);
   bool arm();
-  int wait_fd() const { return wait_fd_; }
+  int wait_fd() const { return waiter_.fd(); }
   void shutdown();
 
   bool open() const { return worker_ != nullptr; }
   std::uint64_t nonce() const { return nonce_; }
   RegionKey key(const RegionState& region) const {
     return {nonce_, region.id, reinterpret_cast<std::uintptr_t>(region.memory.data), region.memory.size,
-            shared_memory_ ? region.shared.handle() : SharedHandle{}};
+            0, 0, 0, shared_memory_ ? region.shared.handle() : SharedHandle{}};
   }
   const UcxOptions& options() const { return options_; }
   const Traffic& traffic() const { return traffic_; }
@@ -193,7 +205,6 @@ class Core {
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
 
   Outgoing* prepare(UcxWire wire, std::span<const std::byte> notice);
-  Result<> make_wait_fd();
   Errc send(Outgoing* outgoing, Endpoint& endpoint, const void* data, std::size_t size);
   Errc send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size, bool direct);
   void send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_t value);
@@ -223,10 +234,10 @@ class Core {
   std::shared_ptr<Context> context_;
   ucp_worker_h worker_ = nullptr;
   int worker_fd_ = -1;  // UCX's, owned by the worker
-  int timer_fd_ = -1;
-  bool timer_armed_ = false;
+  Waiter waiter_;
+  bool slept_ = false;     // or may have, since the last poll
+  unsigned polls_ = 0;
   long starved_sleep_ns_ = 0;
-  int wait_fd_ = -1;  // an epoll over both
   std::uint64_t nonce_ = 0;
   std::uint64_t machine_ = 0;
   bool shared_memory_ = false;

@@ -30,7 +30,7 @@ std::string Core::lanes(ucp_ep_h endpoint) {
 bool Core::create_endpoint(const Address& address, Endpoint* endpoint, bool tells_failures) {
   ucp_ep_params_t params{};
   params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
-  params.address = reinterpret_cast<const ucp_address_t*>(address.worker.data());
+  params.address = reinterpret_cast<const ucp_address_t*>(address.endpoint.data());
   params.err_mode = tells_failures ? UCP_ERR_HANDLING_MODE_PEER : UCP_ERR_HANDLING_MODE_NONE;
   if (tells_failures) {
     params.field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLER;
@@ -42,7 +42,8 @@ bool Core::create_endpoint(const Address& address, Endpoint* endpoint, bool tell
 }
 
 Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
-  GOSSAMER_TRY_ASSIGN(const Address address, unpack(bytes));
+  GOSSAMER_TRY_ASSIGN(const Address address, wire::unpack(bytes));
+  GOSSAMER_TRY(wire::check_reachable(address, dialect()));
   if (worker_ == nullptr) return fail(Errc::peer_gone, "this fabric has been shut down");
   auto link = std::make_shared<LinkState>();
   link->id = next_link_++;
@@ -63,6 +64,8 @@ std::shared_ptr<Endpoint> Core::reach(const Address& address) {
   // UCX's shared memory does not serve endpoints that ask to be told of failures; asking all the same would
   // silently get a slower transport between two processes of one machine.
   const bool neighbour = machine_ != 0 && address.machine == machine_;
+  // Over shared memory UCX does not notice a death; the kernel does.
+  if (neighbour && !waiter_.watch(address.process, address.nonce)) return nullptr;
   if (!create_endpoint(address, endpoint.get(), !neighbour) &&
       (neighbour || !create_endpoint(address, endpoint.get(), false)))
     return nullptr;
@@ -104,8 +107,8 @@ void Core::greet(Endpoint& endpoint) {
 
 void Core::greet_all() {
   for (const std::string& bytes : std::exchange(visitors_, {})) {
-    const auto address = unpack(bytes);
-    if (!address) {
+    const auto address = wire::unpack(bytes);
+    if (!address || !wire::check_reachable(*address, dialect())) {
       ++refused_;
       continue;
     }

@@ -91,13 +91,14 @@ void Core::tell(Kind kind, Endpoint& endpoint, std::uint64_t value) {
 }
 
 Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
-               const std::shared_ptr<RegionState>& source, std::uint64_t region, std::byte* mapped) {
+               const std::shared_ptr<RegionState>& source, const RemoteState* remote) {
   if (link->down || worker_ == nullptr) return Errc::peer_gone;
   if (link->puts >= options_.puts_in_flight_max) return Errc::would_block;
+  std::byte* const mapped = remote != nullptr ? remote->mapped.bytes().data() : nullptr;
   UcxWire wire;
   wire.kind = mapped != nullptr && put.size > 0 ? Kind::landed : Kind::put;
   wire.to = link->endpoint->nonce;
-  wire.region = region;
+  wire.region = remote != nullptr ? remote->region : 0;
   wire.offset = put.target_offset;
   wire.size = put.size;
   Outgoing* outgoing = prepare(wire, put.notice);
@@ -182,7 +183,7 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
   }
   std::memcpy(&wire, header, sizeof wire);
   const std::span notice(static_cast<const std::byte*>(header) + sizeof wire, header_size - sizeof wire);
-  if (wire.magic != kWireMagic || wire.notice_size != notice.size() || notice.size() > kNoticeSizeMax ||
+  if (wire.magic != wire::kMagic || wire.notice_size != notice.size() || notice.size() > kNoticeSizeMax ||
       (wire.kind != Kind::put && wire.kind != Kind::hello && size != 0)) {
     ++core.refused_;
     return UCS_OK;
@@ -209,6 +210,7 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
         core.fail_endpoint(wire.from);
         return UCS_OK;
       case Kind::refused:
+      case Kind::part:
         break;
     }
   } catch (const std::bad_alloc&) {

@@ -173,9 +173,9 @@ TEST_P(FabricProcesses, ARestartedPeerIsReachedByItsNewAddress) {
 
 INSTANTIATE_TEST_SUITE_P(Over, FabricProcesses,
                          ::testing::Values(Wire{"tcp", "tcp,self", "lo", true},
-                                           Wire{"shared_memory", "posix,sysv,self", "", false},
-                                           Wire{"shared_memory_by_messages", "posix,sysv,self", "", false, false},
-                                           Wire{"own_choice", "", "", false}),
+                                           Wire{"shared_memory", "posix,sysv,self", "", true},
+                                           Wire{"shared_memory_by_messages", "posix,sysv,self", "", true, false},
+                                           Wire{"own_choice", "", "", true}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

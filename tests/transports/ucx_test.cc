@@ -64,7 +64,7 @@ TEST(Ucx, AKeyWhoseHandleLiesIsNotMappedAndItsRegionReachedByMessages) {
                          Lie([](SharedHandle& handle) { handle.size *= 2; }), Lie([](SharedHandle& handle) { handle.size = 1; })}) {
     Pair pair;
     RemoteRegion region = pair.sink->remote();
-    auto key = ucx::unpack_region_key(region.key);
+    auto key = wire::unpack_region_key(region.key);
     ASSERT_TRUE(key);
     lie(key->memory);
     region.key = pack(*key);
@@ -77,7 +77,7 @@ TEST(Ucx, AKeyWhoseHandleLiesIsNotMappedAndItsRegionReachedByMessages) {
 TEST(Ucx, AKeyAndAHandleThatAgreeOnALieAreNotMappedEither) {
   Pair pair;
   RemoteRegion region = pair.sink->remote();
-  auto key = ucx::unpack_region_key(region.key);
+  auto key = wire::unpack_region_key(region.key);
   ASSERT_TRUE(key);
   key->size = key->memory.size = region.size = std::uint64_t{1} << 40;
   region.key = pack(*key);

@@ -258,6 +258,13 @@ void Membership::enter(Round next_round) {
 }
 
 Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round next_round) {
+  GOSSAMER_TRY(take(from, bytes, next_round));
+  // Whatever it was may have left this peer to lead on: a prepare, for one, of a coordinator that is known to be dead.
+  advance(next_round);
+  return {};
+}
+
+Result<> Membership::take(PeerId from, std::span<const std::byte> bytes, Round next_round) {
   if (from >= setup_.alive.size() || from == setup_.self)
     return fail(Errc::corrupt, fmt::format("a membership message of peer {}, which is not one of the others", from));
   Reader reader(bytes);
@@ -271,7 +278,6 @@ Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round 
     const auto life = reader.get<Incarnation>();
     if (!reader.ok() || reader.left() > 0) return corrupt();
     applied_[from] = std::max(applied_[from], life);
-    advance(next_round);
     return {};
   }
   if (kind == Kind::invite) {
@@ -281,7 +287,6 @@ Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round 
     if (!reader.ok() || reader.left() > 0) return corrupt();
     Invitation& newest = invitations_[from];
     if (newest.view.number <= view.number) newest = {view, std::move(before)};  // the same again: of another life of that member
-    advance(next_round);
     return {};
   }
   Ballot ballot;
@@ -311,7 +316,6 @@ Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round 
         install(view, promised_);
         hand_on();
         proposal_.reset();
-        advance(next_round);
         return {};
       }
       if (proposal_ && proposal_->ballot == ballot) {
@@ -321,7 +325,6 @@ Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round 
       return {};
     case Kind::install:
       install(view, ballot);
-      advance(next_round);
       return {};
   }
   return fail(Errc::corrupt, fmt::format("peer {} sent a membership message of unknown kind {}", from, static_cast<int>(kind)));

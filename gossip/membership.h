@@ -63,7 +63,8 @@ class Membership {
   // A message of another peer's membership, and the first round that this peer has not begun.
   // Errors: corrupt, where the bytes are none of ours.
   Result<> heard(PeerId from, std::span<const std::byte> bytes, Round next_round);
-  // To be called after died(), returned() and heard() too, so that a coordinator's own promise is up to date.
+  // To be called after died() and returned(), and whenever this peer may have begun rounds since, so that a coordinator's own promise is
+  // up to date.
   void advance(Round next_round);
 
   struct Message {
@@ -101,6 +102,7 @@ class Membership {
   std::uint32_t order(PeerId peer) const;
   std::optional<PeerId> coordinator() const;
   std::vector<Incarnation> desired() const;
+  Result<> take(PeerId from, std::span<const std::byte> bytes, Round next_round);
   void propose(Round next_round);
   void promise(PeerId to, const Ballot& ballot, Round next_round);
   void count_promises();

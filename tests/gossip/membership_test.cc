@@ -284,6 +284,55 @@ TEST(Membership, AnInvitationWaitsUntilTheNewcomerCanBeReached) {
   EXPECT_TRUE(two.take_views().empty());
 }
 
+// Peer 1 hears of the coordinator's death before it hears what the coordinator had said last: a view, and a question for the one
+// after it.  The question brings that view, and with it the lead back to peer 1.  (Once it waited there for the dead one's answer:
+// seed 171453 of the churn below.)
+TEST(Membership, ALateQuestionOfADeadCoordinatorLeavesSomebodyToLead) {
+  constexpr PeerId kAll = 5;
+  std::vector<Membership> peers;
+  for (PeerId id = 0; id < kAll; ++id) peers.emplace_back(MembershipSetup{.self = id, .life = 1, .alive = {1, 1, 1, 1, 1}});
+  std::map<std::pair<PeerId, PeerId>, std::deque<std::vector<std::byte>>> wires;
+  const auto collect = [&](PeerId from) {
+    for (auto& message : peers[from].take_messages()) wires[{from, message.to}].push_back(std::move(message.bytes));
+  };
+  const auto carry = [&](PeerId from, PeerId to) {
+    auto& wire = wires[{from, to}];
+    EXPECT_FALSE(wire.empty()) << from << " to " << to;
+    for (; !wire.empty(); wire.pop_front()) EXPECT_TRUE(peers[to].heard(from, wire.front(), 7));
+    collect(to);
+  };
+  const auto dies = [&](PeerId who, PeerId told) {
+    peers[told].died(who, 1);
+    peers[told].advance(7);
+    collect(told);
+  };
+  for (const PeerId told : {0u, 1u, 2u, 3u}) dies(4, told);
+  for (const PeerId other : {1u, 2u, 3u}) carry(0, other);
+  for (const PeerId other : {1u, 2u, 3u}) carry(other, 0);
+  for (const PeerId other : {2u, 3u}) carry(0, other);
+  ASSERT_EQ(peers[3].view().number, 1u);
+  peers[0].returned(4, 2);
+  Membership newcomer({.self = 4, .life = 2, .alive = {1, 1, 1, 1, 2}, .member = false});
+  newcomer.apply();
+  for (auto& message : newcomer.take_messages())
+    if (message.to == 0) {
+      EXPECT_TRUE(peers[0].heard(4, message.bytes, 7));
+    }
+  collect(0);
+  for (const PeerId told : {1u, 2u, 3u}) dies(0, told);
+  for (const PeerId other : {2u, 3u}) carry(other, 1);  // they hand the view on, but it is of an earlier ballot than peer 1's own
+  EXPECT_EQ(peers[1].view().number, 0u);
+  carry(0, 1);
+  for (int i = 0; i < 4; ++i)
+    for (const auto& [from, to] : std::vector<std::pair<PeerId, PeerId>>{{2, 1}, {3, 1}, {1, 2}, {1, 3}})
+      if (!wires[{from, to}].empty()) carry(from, to);
+  for (const PeerId id : {1u, 2u, 3u}) {
+    EXPECT_FALSE(peers[id].error()) << peers[id].error()->message;
+    EXPECT_EQ(peers[id].view().lives, (std::vector<Incarnation>{0, 1, 1, 1, 0})) << "peer " << id;
+    EXPECT_FALSE(peers[id].frozen()) << "peer " << id;
+  }
+}
+
 // Deaths and returns while earlier changes are still being agreed on; a majority is always left.
 TEST(Membership, ChurnEndsInOneViewWhateverTheOrderOfMessages) {
   std::size_t lost = 0;

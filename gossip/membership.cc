@@ -10,7 +10,7 @@ namespace gossamer {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x56535347;  // "GSSV"
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kVersion = 2;
 enum class Kind : std::uint16_t { apply = 1, prepare = 2, promise = 3, install = 4, invite = 5 };
 
 Writer begin(Kind kind) {
@@ -32,6 +32,15 @@ void put(Writer& writer, const View& view) {
   writer.put(view.number);
   writer.put(view.first_round);
   writer.array(std::span<const Incarnation>(view.lives));
+}
+
+template <class Ballot>
+Ballot get_ballot(Reader& reader) {
+  Ballot ballot;
+  ballot.number = reader.get<std::uint32_t>();
+  ballot.order = reader.get<std::uint32_t>();
+  ballot.attempt = reader.get<std::uint32_t>();
+  return ballot;
 }
 
 View get_view(Reader& reader, std::size_t peers) {
@@ -110,6 +119,16 @@ std::optional<PeerId> Membership::coordinator() const {
   return first;
 }
 
+// Whoever has promised a coordinator that died takes no view of an earlier ballot, since that one may have installed another.  If it
+// has, somebody who lives on answers with it; if it has not, somebody answers with the view that was refused: so this peer asks
+// them all, whoever else may lead.
+bool Membership::leads() const {
+  if (coordinator() == setup_.self) return true;
+  if (refused_ <= view_.number || promised_.number <= view_.number) return false;
+  const PeerId to = proposer(promised_);
+  return to == setup_.self || !lives_on(to);
+}
+
 // The members that live on, and the newcomers that live and have asked.
 std::vector<Incarnation> Membership::desired() const {
   std::vector<Incarnation> lives(setup_.alive.size());
@@ -119,9 +138,10 @@ std::vector<Incarnation> Membership::desired() const {
 }
 
 void Membership::advance(Round next_round) {
-  if (!member_) enter(next_round);
+  if (!member_) enter();
   if (!member_ || error_) return;
-  if (coordinator() != setup_.self) {
+  answer_late(next_round);
+  if (!leads()) {
     proposal_.reset();
     return;
   }
@@ -161,6 +181,7 @@ void Membership::propose(Round next_round) {
   proposal_->promises[setup_.self] = std::max(next_round, view_.first_round);
   Writer writer = begin(Kind::prepare);
   put_ballot(writer, proposal_->ballot);
+  put_ballot(writer, chosen_);
   put(writer, view_);
   send_to_members(writer);
   count_promises();
@@ -176,7 +197,7 @@ void Membership::promise(PeerId to, const Ballot& ballot, Round next_round) {
 }
 
 void Membership::count_promises() {
-  if (!proposal_) return;
+  if (!proposal_ || proposal_->ballot != promised_) return;
   Round first = 0;
   for (PeerId peer = 0; peer < setup_.alive.size(); ++peer) {
     if (!lives_on(peer)) continue;
@@ -194,19 +215,24 @@ void Membership::count_promises() {
 }
 
 void Membership::install(const View& view, const Ballot& ballot) {
-  if (!member_ || view.number <= view_.number || ballot < promised_) return;
+  if (!member_ || view.number <= view_.number) return;
+  if (ballot < promised_) {
+    refused_ = std::max(refused_, view.number);
+    return;
+  }
   if (!view.has(setup_.self, setup_.life)) {
     error_ = Error{Errc::peer_gone, fmt::format("the other peers went on without this one (view {})", view.number)};
     return;
   }
   before_ = view_.lives;
-  installed(view);
+  installed(view, ballot);
   Writer writer = begin(Kind::invite);
+  put_ballot(writer, ballot);
   put(writer, view);
   writer.array(std::span<const Incarnation>(before_));
   for (PeerId peer = 0; peer < view.lives.size(); ++peer)
     if (view.has(peer) && !view.has(peer, before_[peer])) send(peer, writer);
-  proposer_ = ballot.order % static_cast<std::uint32_t>(before_.size());
+  proposer_ = proposer(ballot);
   if (!lives_on(*proposer_)) hand_on();
 }
 
@@ -214,13 +240,14 @@ void Membership::install(const View& view, const Ballot& ballot) {
 void Membership::hand_on() {
   proposer_.reset();
   Writer writer = begin(Kind::install);
-  put_ballot(writer, promised_);
+  put_ballot(writer, chosen_);
   put(writer, view_);
   send_to_members(writer);
 }
 
-void Membership::installed(const View& view) {
+void Membership::installed(const View& view, const Ballot& ballot) {
   view_ = view;
+  chosen_ = ballot;
   fresh_.push_back(view);
   member_ = true;
   proposal_.reset();
@@ -232,7 +259,7 @@ void Membership::installed(const View& view) {
 
 // A newcomer goes where most of the old members, or all that live, went.  Had it believed a single one, and that one died at once, it would be in a
 // view that the others never were in.
-void Membership::enter(Round next_round) {
+void Membership::enter() {
   for (const auto& [by, invitation] : invitations_) {
     const View& view = invitation.view;
     if (!view.has(setup_.self, setup_.life)) continue;
@@ -249,12 +276,18 @@ void Membership::enter(Round next_round) {
     }
     if (2 * votes <= veterans && (living == 0 || living_votes < living)) continue;
     before_ = invitation.before;
-    installed(View(view));
-    if (!unanswered_ || unanswered_->second.number <= view_.number) return;
-    promised_ = unanswered_->second;
-    promise(unanswered_->first, promised_, next_round);
+    installed(View(view), Ballot(invitation.ballot));
     return;
   }
+}
+
+// A question came before the view that it builds on.
+void Membership::answer_late(Round next_round) {
+  if (!unanswered_ || unanswered_->second.number > view_.number + 1) return;
+  const auto [from, ballot] = *std::exchange(unanswered_, std::nullopt);
+  if (ballot.number <= view_.number || ballot < promised_) return;
+  promised_ = ballot;
+  promise(from, ballot, next_round);
 }
 
 Result<> Membership::heard(PeerId from, std::span<const std::byte> bytes, Round next_round) {
@@ -281,18 +314,17 @@ Result<> Membership::take(PeerId from, std::span<const std::byte> bytes, Round n
     return {};
   }
   if (kind == Kind::invite) {
+    const auto ballot = get_ballot<Ballot>(reader);
     const View view = get_view(reader, setup_.alive.size());
     std::vector<Incarnation> before(setup_.alive.size());
     reader.array(std::span<Incarnation>(before));
     if (!reader.ok() || reader.left() > 0) return corrupt();
     Invitation& newest = invitations_[from];
-    if (newest.view.number <= view.number) newest = {view, std::move(before)};  // the same again: of another life of that member
+    if (newest.view.number <= view.number) newest = {ballot, view, std::move(before)};  // the same again: of another life of that member
     return {};
   }
-  Ballot ballot;
-  ballot.number = reader.get<std::uint32_t>();
-  ballot.order = reader.get<std::uint32_t>();
-  ballot.attempt = reader.get<std::uint32_t>();
+  const auto ballot = get_ballot<Ballot>(reader);
+  const auto chosen = kind == Kind::prepare ? get_ballot<Ballot>(reader) : Ballot{};
   const Round theirs = kind == Kind::promise ? reader.get<Round>() : 0;
   const View view = get_view(reader, setup_.alive.size());
   if (!reader.ok() || reader.left() > 0) return corrupt();
@@ -300,29 +332,33 @@ Result<> Membership::take(PeerId from, std::span<const std::byte> bytes, Round n
     case Kind::apply:
     case Kind::invite: break;
     case Kind::prepare:
-      if (!member_) {
-        unanswered_ = {from, ballot};
+      // The coordinator may be in a view that this peer has not heard of: the one who proposed it died, or is slower.
+      install(view, chosen);
+      if (!member_ || view.number > view_.number) {
+        if (!unanswered_ || unanswered_->second < ballot) unanswered_ = {from, ballot};
         return {};
       }
-      // The coordinator may be in a view that this peer has not heard of: the one who proposed it died, or is slower.
-      install(view, std::max(ballot, promised_));
       if (ballot >= promised_) promised_ = ballot;
       if (ballot == promised_ || view.number < view_.number) promise(from, ballot, next_round);
       return {};
-    case Kind::promise:
+    case Kind::promise: {
       if (!member_) return {};
+      const bool asked = proposal_ && proposal_->ballot == promised_ && std::pair(ballot.number, ballot.order) == std::pair(promised_.number, promised_.order);
       if (view.number > view_.number) {
-        // Somebody alive is in it, so everybody has to go through it.
+        refused_ = std::max(refused_, view.number);
+        if (!asked) return {};
+        // Somebody was in it when this peer asked, so everybody has to go through it.
         install(view, promised_);
         hand_on();
         proposal_.reset();
         return {};
       }
-      if (proposal_ && proposal_->ballot == ballot) {
+      if (asked && proposal_->ballot == ballot) {
         proposal_->promises[from] = theirs;
         count_promises();
       }
       return {};
+    }
     case Kind::install:
       install(view, ballot);
       return {};

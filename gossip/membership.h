@@ -15,7 +15,9 @@
 //
 // A coordinator that dies is followed by the next one; whoever is in its last view hands that on, so that all agree on who is next.  All living members must answer it, so if anybody still alive has
 // installed the view that the dead one proposed, the new one hears of it and hands it on before it proposes its own.
-// Whoever has promised a later ballot takes no view of an earlier one.
+// Whoever has promised a later ballot takes no view of an earlier one, whoever brings it and with whatever message: a message of the
+// dead may say that they were in a view when all who live have agreed on another.  If it promised somebody who died, it asks the others itself, and
+// goes where an answer to its own question says that somebody is.
 //
 // Deaths are the control plane's verdict, final and told to all; who is wrongly declared dead is expelled there.  Two halves of a network that take
 // each other for dead do not both go on: a view needs more than half of the members of the view before it, or half and
@@ -100,15 +102,18 @@ class Membership {
   bool alive(PeerId peer) const { return setup_.alive[peer] != 0; }
   bool lives_on(PeerId peer) const { return view_.has(peer) && view_.lives[peer] == setup_.alive[peer]; }
   std::uint32_t order(PeerId peer) const;
+  PeerId proposer(const Ballot& ballot) const { return ballot.order % static_cast<std::uint32_t>(setup_.alive.size()); }
   std::optional<PeerId> coordinator() const;
+  bool leads() const;
   std::vector<Incarnation> desired() const;
   Result<> take(PeerId from, std::span<const std::byte> bytes, Round next_round);
   void propose(Round next_round);
   void promise(PeerId to, const Ballot& ballot, Round next_round);
   void count_promises();
   void install(const View& view, const Ballot& ballot);
-  void enter(Round next_round);
-  void installed(const View& view);
+  void enter();
+  void answer_late(Round next_round);
+  void installed(const View& view, const Ballot& ballot);
   void hand_on();
   void learn(PeerId peer, Incarnation life);
   void send_to_members(const Writer& writer);
@@ -120,8 +125,10 @@ class Membership {
   View view_;
   std::vector<Incarnation> before_;  // who lived in the view before
   std::vector<View> fresh_;  // not yet taken
+  Ballot chosen_;    // by which the view was agreed on
   Ballot promised_;
   std::uint32_t attempts_ = 0;
+  std::uint32_t refused_ = 0;  // the newest view that came with too early a ballot
   std::optional<PeerId> proposer_;  // of the view, if this peer took it from there
   std::optional<Proposal> proposal_;
   std::vector<Incarnation> ended_;    // the newest life of each rank that is known to have died
@@ -129,6 +136,7 @@ class Membership {
   // A newcomer's:
   bool applying_ = false;
   struct Invitation {
+    Ballot ballot;  // by which the view was agreed on
     View view;
     std::vector<Incarnation> before;  // the view before it
   };

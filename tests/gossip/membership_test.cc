@@ -284,9 +284,8 @@ TEST(Membership, AnInvitationWaitsUntilTheNewcomerCanBeReached) {
   EXPECT_TRUE(two.take_views().empty());
 }
 
-// Peer 1 hears of the coordinator's death before it hears what the coordinator had said last: a view, and a question for the one
-// after it.  The question brings that view, and with it the lead back to peer 1.  (Once it waited there for the dead one's answer:
-// seed 171453 of the churn below.)
+// Peer 1 hears of the coordinator's death, and leads, before it hears what the coordinator had said last: a view, and a question for
+// the one after it, by which the others still are in that view.
 TEST(Membership, ALateQuestionOfADeadCoordinatorLeavesSomebodyToLead) {
   constexpr PeerId kAll = 5;
   std::vector<Membership> peers;
@@ -333,30 +332,39 @@ TEST(Membership, ALateQuestionOfADeadCoordinatorLeavesSomebodyToLead) {
   }
 }
 
-// Deaths and returns while earlier changes are still being agreed on; a majority is always left.
+// Deaths and returns while earlier changes are still being agreed on; a majority is always left.  False where deaths while a smaller
+// view was being agreed on cost that one its majority.
+bool survives_churn(std::uint64_t seed) {
+  const auto peers = static_cast<PeerId>(3 + seed % 7);
+  Cluster cluster(peers, seed);
+  for (int event = 0; event < 12; ++event) {
+    for (auto steps = cluster.random().below(40); steps > 0; --steps) cluster.step(true);
+    const auto id = static_cast<PeerId>(cluster.random().below(peers));
+    if (!cluster.alive(id)) {
+      cluster.restart(id);
+      continue;
+    }
+    if (cluster.can_spare(id)) cluster.kill(id);
+  }
+  cluster.settle();
+  EXPECT_FALSE(testing::Test::HasFailure()) << "seed " << seed;
+  if (cluster.lost_the_majority()) return false;
+  expect_agreement(cluster, seed);
+  return true;
+}
+
 TEST(Membership, ChurnEndsInOneViewWhateverTheOrderOfMessages) {
   std::size_t lost = 0;
-  for (std::uint64_t seed = 1; seed <= 1500 && !testing::Test::HasFailure(); ++seed) {
-    const auto peers = static_cast<PeerId>(3 + seed % 7);
-    Cluster cluster(peers, seed);
-    for (int event = 0; event < 12; ++event) {
-      for (auto steps = cluster.random().below(40); steps > 0; --steps) cluster.step(true);
-      const auto id = static_cast<PeerId>(cluster.random().below(peers));
-      if (!cluster.alive(id)) {
-        cluster.restart(id);
-        continue;
-      }
-      if (cluster.can_spare(id)) cluster.kill(id);
-    }
-    cluster.settle();
-    // Deaths while a smaller view was being agreed on may cost that one its majority.
-    if (cluster.lost_the_majority()) {
-      ++lost;
-    } else {
-      expect_agreement(cluster, seed);
-    }
-  }
+  for (std::uint64_t seed = 1; seed <= 1500 && !testing::Test::HasFailure(); ++seed) lost += !survives_churn(seed);
   EXPECT_LT(lost, 15u);
+}
+
+// Found by a million seeds of it.
+//   171453: a dead coordinator's last question brought its view to the next one, which then waited for the dead one's answer;
+//   184253: a peer that had promised a coordinator that died refused the view that all others were in, and they waited for it to lead;
+//   233113: a dead coordinator's question took a peer into its view, although that peer had promised the next one, which made another.
+TEST(Membership, ChurnThatOnceEndedOtherwise) {
+  for (const std::uint64_t seed : {171453u, 184253u, 233113u}) EXPECT_TRUE(survives_churn(seed)) << "seed " << seed;
 }
 
 }  // namespace

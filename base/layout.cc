@@ -1,5 +1,6 @@
 #include "base/layout.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace gossamer {
@@ -15,6 +16,25 @@ Layout Layout::flat(std::size_t count) {
   Layout layout;
   layout.add("", {count});
   return layout;
+}
+
+std::vector<LayoutPart> cut(const Layout& layout, std::size_t least, std::size_t parts_max) {
+  // Every part but the first has at least so many, so that there are fewer than parts_max of those.
+  least = std::max({least, (layout.size() + parts_max - 1) / parts_max, std::size_t{1}});
+  const std::vector<Tensor>& tensors = layout.tensors();
+  std::vector<LayoutPart> parts;
+  for (std::size_t end = tensors.size(); end > 0;) {
+    std::size_t begin = end, count = 0;
+    while (begin > 0 && count < least) count += tensors[--begin].count;
+    // Tensors without elements, should they come first, are no part.
+    if (std::all_of(tensors.begin(), tensors.begin() + static_cast<std::ptrdiff_t>(begin), [](const Tensor& one) { return one.count == 0; })) begin = 0;
+    LayoutPart part{tensors[begin].offset, {}};
+    for (std::size_t i = begin; i < end; ++i) part.layout.add(tensors[i].name, tensors[i].shape);
+    parts.push_back(std::move(part));
+    end = begin;
+  }
+  std::reverse(parts.begin(), parts.end());
+  return parts;
 }
 
 }  // namespace gossamer

@@ -37,4 +37,15 @@ class Layout {
   std::size_t size_ = 0;
 };
 
+// Neighbouring tensors, as a layout of their own.
+struct LayoutPart {
+  std::size_t offset = 0;  // of its first element in the whole
+  Layout layout;           // its tensors, from 0 on
+};
+
+// Cuts a layout between tensors into parts of at least `least` elements, of the last tensors first: what a backward pass
+// finishes together stays together.  The first part may be smaller.  At most `parts_max` parts, in ascending order.
+// REQUIRES: parts_max >= 1.
+std::vector<LayoutPart> cut(const Layout& layout, std::size_t least, std::size_t parts_max);
+
 }  // namespace gossamer

@@ -121,6 +121,7 @@ constexpr Algorithm kAlgorithms[] = {
      .source = "He, Karimireddy and Jaggi 2022, arXiv 2202.01545",
      .weights = Weights::doubly,
      .elastic = true,
+     .whole_vectors = true,
      .make = make_clipped_gossip},
 };
 

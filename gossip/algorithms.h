@@ -68,6 +68,7 @@ struct Algorithm {
   bool lossy_codecs = false;    // compression other than none, fp16, bf16 makes sense
   bool plain_floats = false;    // compression other than none makes no sense
   bool elastic = false;         // peers may leave and come while it runs
+  bool whole_vectors = false;   // looks at whole vectors at once: overlap: layerwise has none
   bool own_momentum = false;    // says itself how gradients become steps: needs optimizer: sgd without momentum
   Result<std::unique_ptr<Mixer>> (*make)(const MixerSetup&) = nullptr;
 };

@@ -1,5 +1,5 @@
-// Runs the rounds of one peer: asks the topology for the neighbourhood, the mixer for payloads, the
-// transport to carry them, and holds the correction until the trainer takes it.
+// Runs the rounds of one peer: every publication of the vector (a model, or a gradient) becomes a round of payloads with this
+// round's neighbours and ends in a correction that the trainer takes.
 //
 // The engine starts no thread and never sleeps.  step() does a bounded amount of work; a thread lends it
 // time in production, the simulator's event queue in tests.
@@ -9,6 +9,10 @@
 // before it goes on; under `stale: s` up to s older rounds may still be open when it publishes; under `async`
 // it waits only when it has outrun its own exchanges by far (EngineSetup::skips_max).  A round that is open longer than the
 // deadline is an error that names who was waited for.
+//
+// Parts.  The vector may be exchanged in parts that are published one by one (`overlap: layerwise`), each with a mixer and
+// rounds of its own; all of them share the transport, and the number of a part travels in its payloads' headers.  The peers
+// of a run cut their vectors alike.  A round of the vector is closed when that of every part is.
 //
 // Views.  install() tells of members that left or came.  Rounds before the view's first round go on without those who are
 // gone; the first round of the view begins when they are all closed, on the graph of those who are there.
@@ -20,17 +24,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
-#include <optional>
-#include <set>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "base/clock.h"
-#include "base/memory.h"
 #include "base/result.h"
 #include "gossip/mixer.h"
 #include "gossip/view.h"
@@ -38,6 +37,8 @@
 #include "transports/channel.h"
 
 namespace gossamer {
+
+class Lane;
 
 struct EngineSetup {
   PeerId self = 0;
@@ -50,20 +51,41 @@ struct EngineSetup {
 };
 
 struct EngineStats {
-  Round rounds = 0;                // closed
+  Round rounds = 0;                // closed, by every part
   Round cut_short = 0;             // rounds that were open when somebody they needed left
   Round skipped = 0;               // async: publications that found the last exchange still open
-  double correction_norm = 0;      // 2-norm of the last correction
-  std::uint64_t payloads_sent = 0;
+  double correction_norm = 0;      // 2-norm of the last correction of the whole vector
+  std::uint64_t payloads_sent = 0;       // of all parts, as all below
   std::uint64_t payloads_received = 0;
   std::map<PeerId, Round> last_from;  // the newest round each in-neighbour was heard for
 };
 
+// A range of the vector that is exchanged by itself.
+struct EnginePart {
+  std::size_t offset = 0;
+  std::size_t count = 0;
+  Mixer* mixer = nullptr;  // of a layout of `count` elements; outlives the engine
+};
+
 class Engine {
  public:
-  // Everything outlives the engine.
-  Engine(EngineSetup setup, const Clock& clock, const Topology& topology, Mixer& mixer, Transport& transport,
+  // Everything outlives the engine.  The first form exchanges the vector whole.  REQUIRES: parts cover it without a gap, in
+  // ascending order; their mixers are of one algorithm.
+  Engine(EngineSetup setup, const Clock& clock, const Topology& topology, Mixer& mixer, Transport& transport, Stream& stream);
+  Engine(EngineSetup setup, const Clock& clock, const Topology& topology, std::span<const EnginePart> parts, Transport& transport,
          Stream& stream);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const MixerTraits& traits() const;
+  std::span<const EnginePart> parts() const { return parts_; }
+
+  // What the mixers see of the run outside of rounds (mixer.h): the vector that all peers start from, and a gradient before
+  // the optimizer does, whole or of one part.
+  void start(std::span<const float> common);
+  void gradient(std::span<float> gradient, double learning_rate);
+  void gradient(std::size_t part, std::span<float> gradient, double learning_rate);
 
   // Whether publish() is allowed: the oldest open round is fewer than `rounds_open` rounds old.  An asynchronous trainer
   // must not outrun its exchanges without end: the theory wants staleness bounded, and nobody would mix.
@@ -76,24 +98,27 @@ class Engine {
   void enter(const View& view, Round first_round);
   // The members change.  Channels to those who left are dropped; those who came are to be introduced to the transport
   // (Transport::set_peer) before the next step().  REQUIRES: the view's number is larger than that of the view before, its first round is
-  // not smaller than next_round().
+  // not smaller than next_round(), and no round is published in part.
   void install(const View& view);
-  const View& view() const { return eras_.back().view; }
+  const View& view() const;
   // Whom this peer may ever talk to in the newest view.
   std::vector<PeerId> neighbours() const;
 
   // Asynchronous, and nothing was published yet: until it is this peer answers nobody, and others may wait for its answers.  (Where
   // members do not change they all publish equally often, and nobody waits for one that never does.)
-  bool owes_publication() const { return traits_.asynchronous && setup_.elastic && !published_; }
+  bool owes_publication() const;
 
   // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
   // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.
   void publish(std::span<const float> vector, double learning_rate);
+  // The same of one part, which has can_publish() for itself: every part once, in any order, before the first one again.
+  void publish(std::size_t part, std::span<const float> range, double learning_rate);
 
-  std::size_t open_rounds() const { return open_.size(); }
+  // Rounds of the vector that some part has not closed.
+  std::size_t open_rounds() const;
 
   // Corrections of closed rounds wait to be applied.
-  bool correction_ready() const { return pending_; }
+  bool correction_ready() const;
   // vector = a * vector + add, for all of them.  No-op without a correction.
   void apply(std::span<float> vector);
 
@@ -105,93 +130,22 @@ class Engine {
   Time next_deadline() const;
 
   // Nothing is left to send, and everything sent is with its receivers.
-  bool drained() const { return answers_.empty() && transport_.drained(); }
+  bool drained() const;
 
   // Who the open rounds are waiting for.
   std::vector<PeerId> waiting_for() const;
 
-  const EngineStats& stats() const { return stats_; }
-  Round next_round() const { return next_round_; }
+  EngineStats stats() const;
+  Round rounds_closed() const;  // stats().rounds
+  Round next_round() const;     // of the vector: the part that is behind
 
  private:
-  struct Key {
-    Round round;
-    Phase phase;
-    PeerId from;
-    friend auto operator<=>(const Key&, const Key&) = default;
-  };
-  struct Pending {  // a payload not yet sent to all of its receivers
-    Outgoing what;
-    std::optional<SendBuffer> buffer;  // once encoded
-    PayloadHeader header;
-  };
-  struct OpenRound {
-    RoundInfo info;
-    Neighbourhood edges;
-    std::vector<Pending> sends;
-    std::vector<Await> awaits;
-    AlignedBuffer<float> snapshot;  // rounds that overlap have one each
-    Time opened;
-  };
-  struct Answer {  // asynchronous: to a payload that nobody awaited
-    RoundInfo info;
-    std::vector<Pending> sends;
-  };
-
-  struct Era {  // a view and what joins its members
-    View view;
-    std::unique_ptr<Topology> reduced;  // where somebody is absent
-  };
-
-  const Topology& graph(const Era& era) const { return era.reduced ? *era.reduced : topology_; }
-  Era era_of(const View& view) const;
-  bool era_ends() const;
-  void next_era();
-  void forget(PeerId peer);
-  Result<> take(const Arrival& arrival);
-  Result<> answer(const Arrival& arrival);
-  Failure unawaited(const Arrival& arrival) const;
-  void drop_gone(std::vector<Pending>& sends);
-  void drop_served(std::vector<Pending>& sends);
-  Result<bool> advance(OpenRound& round);
-  Result<bool> pump_sends(const RoundInfo& info, std::vector<Pending>& sends);
-  Result<bool> pump_arrivals(OpenRound& round);
-  void settle(const RoundInfo& info);
-  void listen();
-  bool awaited(const Key& key) const;
-  Result<> check(const OpenRound& round) const;
-  std::string describe_waiting(const OpenRound& round) const;
-  std::vector<PeerId> waiting_for(const OpenRound& round) const;
-
-  EngineSetup setup_;
-  const Clock& clock_;
-  const Topology& topology_;
-  Mixer& mixer_;
-  const MixerTraits traits_;
   Transport& transport_;
   Stream& stream_;
-
-  std::deque<Era> eras_;  // in front the one of the next round
+  std::vector<EnginePart> parts_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
   bool held_ = false;
-  bool published_ = false;  // anything, yet
-  Round next_round_ = 0;
-  std::size_t skips_ = 0;  // in a row
-  std::map<Round, OpenRound> open_;
-  std::vector<AlignedBuffer<float>> snapshots_;  // free ones
-  std::vector<std::size_t> slots_;               // free ones
-  std::vector<Answer> answers_;
-
-  AlignedBuffer<float> shadow_;
-  AlignedBuffer<float> add_;    // of one result
-  AlignedBuffer<float> sum_;    // of all that wait for apply()
-  double a_ = 1;
-  bool pending_ = false;
-
-  std::map<Key, Arrival> waiting_;  // came, not yet handed to the mixer; their slots are occupied
-  std::vector<PeerId> speakers_;    // asynchronous: who may ever ask
-  std::set<PeerId> gone_;
   TransportEvents events_;
-  EngineStats stats_;
 };
 
 }  // namespace gossamer

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gossip/algorithms.h"
+#include "runtime/composition.h"
 #include "topologies/topology_spec.h"
 
 namespace gossamer {
@@ -17,8 +18,6 @@ Result<> check_synchrony(const RunFile& run, const MixerTraits& traits) {
     return fail(Errc::invalid_argument, fmt::format("{} with algorithm {}: {}; {}", key, run.algorithm, why, remedy));
   };
   const bool gradients = traits.exchanges == Exchanges::gradient;
-  if (run.overlap == Overlap::layerwise)
-    return fail(Errc::unsupported, "overlap: layerwise is not in this release; use overlap: delayed");
   if (traits.asynchronous != (run.synchrony.mode == Synchrony::async)) {
     if (traits.asynchronous)
       return refuse("synchrony.mode: " + std::string(name(run.synchrony.mode)), "its peers exchange whenever they like, and there are no rounds to wait for",
@@ -29,11 +28,17 @@ Result<> check_synchrony(const RunFile& run, const MixerTraits& traits) {
     return refuse("synchrony.mode: stale", "the optimizer needs the average gradient of this very step", "use overlap: delayed, which is one step late");
   if (gradients && run.synchrony.local_steps > 1)
     return refuse("synchrony.local_steps", "gradients are exchanged at every step", "use d-psgd on a complete graph for local SGD");
-  if (run.overlap == Overlap::delayed && run.synchrony.mode != Synchrony::bulk)
-    return refuse("overlap: delayed", fmt::format("synchrony.mode: {} never waits for the exchange as it is", name(run.synchrony.mode)), "drop one of the two");
-  if (const Algorithm* algorithm = find_algorithm(run.algorithm); run.overlap == Overlap::delayed && algorithm && algorithm->own_momentum)
-    return refuse("overlap: delayed", "its next step needs the exchange of the last one, which would have come or not as the network likes",
-                  "use overlap: none");
+  const std::string overlap = fmt::format("overlap: {}", name(run.overlap));
+  if (run.overlap != Overlap::none && run.synchrony.mode != Synchrony::bulk)
+    return refuse(overlap, fmt::format("synchrony.mode: {} never waits for the exchange as it is", name(run.synchrony.mode)), "drop one of the two");
+  const Algorithm* algorithm = find_algorithm(run.algorithm);
+  if (run.overlap == Overlap::delayed && algorithm && algorithm->own_momentum)
+    return refuse(overlap, "its next step needs the exchange of the last one, which would have come or not as the network likes",
+                  "use overlap: none or layerwise");
+  if (run.overlap == Overlap::layerwise && algorithm && algorithm->whole_vectors)
+    return refuse(overlap, "it compares whole models, which it does not have part by part", "use overlap: delayed");
+  if (run.overlap == Overlap::layerwise && run.mixing.order == MixingOrder::combine_then_adapt)
+    return refuse(overlap + " and mixing.order: combine-then-adapt", "the model leaves before its gradient is computed", "use overlap: delayed");
   if (run.mixing.order == MixingOrder::combine_then_adapt && (gradients || run.synchrony.mode != Synchrony::bulk))
     return refuse("mixing.order: combine-then-adapt", "it orders a model's step and its bulk exchange", "use adapt-then-combine");
   return {};
@@ -95,36 +100,6 @@ Result<> check_parts(const RunFile& run) {
     if (mixer->traits().uses_graph) GOSSAMER_TRY(check_connected(*topology));
   }
   return {};
-}
-
-MixerSetup mixer_setup(const RunFile& run, PeerId self, const Topology& topology, const Compressor& compressor, const Layout& layout) {
-  return {.self = self,
-          .peers = topology.peer_count(),
-          .layout = &layout,
-          .topology = &topology,
-          .compressor = &compressor,
-          .step_size = run.mixing.step_size,
-          .replicas = run.mixing.replicas == "per-edge"    ? ReplicaForm::per_edge
-                      : run.mixing.replicas == "aggregate" ? ReplicaForm::aggregate
-                                                           : ReplicaForm::automatic,
-          .verify_replicas = run.mixing.verify_replicas,
-          .elastic = run.membership.mode == MembershipMode::elastic,
-          .rounds_open = run.synchrony.mode == Synchrony::stale ? run.synchrony.stale + std::size_t{1} : 1,
-          .momentum = run.mixing.momentum,
-          .clip = run.mixing.clip,
-          .rank = run.mixing.rank,
-          .power_iterations = run.mixing.power_iterations,
-          .seed = run.seed};
-}
-
-RunLength run_length(const TrainerOptions& options, std::size_t peers, std::uint64_t samples, std::uint64_t task_steps_per_epoch) {
-  RunLength length;
-  length.steps_per_epoch = samples ? static_cast<double>(samples) / static_cast<double>(peers * options.batch_size)
-                                   : static_cast<double>(task_steps_per_epoch);
-  length.steps = options.steps ? options.steps
-                               : static_cast<std::uint64_t>(std::max(1LL, std::llround(options.epochs * length.steps_per_epoch)));
-  length.epochs = static_cast<double>(length.steps) / length.steps_per_epoch;
-  return length;
 }
 
 }  // namespace gossamer

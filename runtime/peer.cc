@@ -15,7 +15,7 @@
 #include "base/random.h"
 #include "gossip/algorithms.h"
 #include "kernels/vector.h"
-#include "runtime/check_run.h"
+#include "runtime/composition.h"
 #include "runtime/doctor.h"
 #include "runtime/messages.h"
 #include "runtime/peer_life.h"
@@ -100,47 +100,48 @@ Result<> Peer::compose() {
   interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, steps_ / kIntervalsPerRun);
 
   GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
-  const MixerSetup mixing = mixer_setup(run_, self(), *topology_, *compressor_, task_->layout());
-  GOSSAMER_TRY_ASSIGN(mixer_, make_mixer(run_.algorithm, mixing));
   const std::size_t size = task_->layout().size();
+  parts_ = cut_into_parts(run_, task_->layout());
+  std::vector<EnginePart> exchanged;
+  std::size_t payload_size_max = 0;
+  for (const LayoutPart& part : parts_) {
+    const MixerSetup mixing = mixer_setup(run_, self(), *topology_, *compressor_, part.layout, mixers_.size());
+    GOSSAMER_TRY_ASSIGN(auto mixer, make_mixer(run_.algorithm, mixing));
+    payload_size_max = std::max(payload_size_max, mixer->payload_capacity());
+    exchanged.push_back({part.offset, part.layout.size(), mixer.get()});
+    mixers_.push_back(std::move(mixer));
+  }
+  const bool elastic = run_.membership.mode == MembershipMode::elastic;
   transport_ = std::make_unique<Transport>(TransportSetup{.self = self(),
                                                           .peers = peers(),
                                                           .incarnation = roster_.peers[self()].incarnation,
                                                           .run = mix_seed(run_.seed, size),
-                                                          .payload_size_max = mixer_->payload_capacity(),
+                                                          .payload_size_max = payload_size_max,
+                                                          .window = window_for(parts_.size()),
                                                           .checksum = run_.transport.checksum},
                                            *fabric_, clock_);
   // A newcomer is introduced to the others when it is one of them.
   for (const Roster::Entry& peer : roster_.peers)
     if (peer.rank != self() && !roster_.started) GOSSAMER_TRY(transport_->set_peer(peer.rank, peer.transport_address, peer.incarnation));
   engine_ = std::make_unique<Engine>(EngineSetup{.self = self(), .peers = peers(), .vector_size = size,
-                                                  .rounds_open = mixing.rounds_open, .round_deadline = run_.deadlines.round,
-                                                  .elastic = mixing.elastic},
-                                     clock_, *topology_, *mixer_, *transport_, stream_);
+                                                  .rounds_open = rounds_open(run_), .round_deadline = run_.deadlines.round,
+                                                  .elastic = elastic},
+                                     clock_, *topology_, exchanged, *transport_, stream_);
 
   model_ = AlignedBuffer<float>(size);
   task_->initialise(run_.seed, model_.span());
   GOSSAMER_TRY_ASSIGN(optimizer_, make_optimizer(training.optimizer, size));
   trainer_ = std::make_unique<Trainer>(*task_, *optimizer_, training.optimizer, training.schedule,
                                        length.epochs, stream_, model_.span(), steps_per_epoch_);
-  const bool delayed = run_.overlap == Overlap::delayed;
-  const bool free_running = run_.synchrony.mode == Synchrony::stale || mixer_->traits().asynchronous;
-  const double share = run_.mixing.weigh_by_samples && total_samples
-                           ? static_cast<double>(task_->samples() * peers()) / static_cast<double>(total_samples)
-                           : 1;
-  worker_ = std::make_unique<Worker>(WorkerSetup{.steps = steps_,
-                                                 .local_steps = run_.synchrony.local_steps,
-                                                 .combine_then_adapt = run_.mixing.order == MixingOrder::combine_then_adapt,
-                                                 .delayed = delayed,
-                                                 .free_running = free_running,
-                                                 .gradient_scale = share},
-                                     *trainer_, *engine_, *mixer_, stream_);
-  driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, control_->wake_fd(), delayed || free_running);
-  if (mixing.elastic) {
+  const WorkerSetup working =
+      worker_setup(run_, engine_->traits(), steps_, gradient_scale(run_, task_->samples(), total_samples, peers()));
+  worker_ = std::make_unique<Worker>(working, *trainer_, *engine_);
+  driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, control_->wake_fd(), overlaps(working));
+  if (elastic) {
     std::vector<Incarnation> alive(peers());
     for (const Roster::Entry& peer : roster_.peers) alive[peer.rank] = peer.alive ? peer.incarnation : 0;
     elastic_ = std::make_unique<Elastic>(ElasticSetup{.self = self(), .life = roster_.peers[self()].incarnation, .alive = std::move(alive),
-                                                      .newcomer = roster_.started, .rounds_shared = !mixer_->traits().asynchronous,
+                                                      .newcomer = roster_.started, .rounds_shared = !engine_->traits().asynchronous,
                                                       .local_steps = run_.synchrony.local_steps},
                                          *topology_, *engine_, *trainer_);
   }
@@ -190,7 +191,7 @@ Result<> Peer::agree_on_start() {
     GOSSAMER_TRY_ASSIGN(const Message start, next(messages::kStart));
     if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, model_.span()));
   }
-  mixer_->start(model_.span());
+  engine_->start(model_.span());
   started_ = clock_.now();
   return {};
 }
@@ -227,7 +228,7 @@ Result<> Peer::train() {
     GOSSAMER_TRY(drive(wants));
   }
   wall_s_ = since_start();
-  if (mixer_->traits().asynchronous) {
+  if (engine_->traits().asynchronous) {
     GOSSAMER_TRY(all_trained());
     const auto guard = driver_->lock();
     worker_->settle();
@@ -286,9 +287,17 @@ Result<> Peer::drive(Wants wants) {
     at_rest_ = true;
     GOSSAMER_TRY(check_control());
     at_rest_ = false;
+    // A view may have begun to be agreed on, and nothing is to be published meanwhile.
+    if (!worker_->may_compute()) return {};
   }
   const Time compute = clock_.now();
-  GOSSAMER_TRY(worker_->compute());
+  GOSSAMER_TRY(worker_->compute([this](std::size_t part) {
+    {
+      const auto guard = driver_->lock();
+      worker_->publish(part);
+    }
+    return driver_->nudge();
+  }));
   GOSSAMER_TRY(keep_pace(compute));
   compute_ += clock_.now() - compute;
   interval_loss_ += worker_->last_loss();
@@ -336,7 +345,7 @@ void Peer::record(bool last) {
   sketch(model_.span(), mix_seed(run_.seed, row.step), message.sketch);
   {
     const auto guard = driver_->lock();
-    const EngineStats& stats = engine_->stats();
+    const EngineStats stats = engine_->stats();
     row.round = stats.rounds;
     row.correction_norm = stats.rounds ? stats.correction_norm : kUnknown;
     for (const auto& [peer, round] : stats.last_from) row.staleness[peer] = engine_->next_round() - 1 - std::min(round, engine_->next_round() - 1);
@@ -390,7 +399,7 @@ Result<> Peer::finish() {
   own.accuracy = evaluation.accuracy;
   {
     const auto guard = driver_->lock();
-    own.rounds = engine_->stats().rounds;
+    own.rounds = engine_->rounds_closed();
     const Traffic traffic = fabric_->traffic();
     own.bytes_sent = traffic.bytes_sent;
     own.bytes_received = traffic.bytes_received;

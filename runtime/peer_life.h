@@ -76,7 +76,8 @@ class Peer {
 
   std::unique_ptr<Task> task_;
   std::unique_ptr<Compressor> compressor_;
-  std::unique_ptr<Mixer> mixer_;
+  std::vector<LayoutPart> parts_;
+  std::vector<std::unique_ptr<Mixer>> mixers_;  // one for each part
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Engine> engine_;
   AlignedBuffer<float> model_;

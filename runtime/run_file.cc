@@ -189,6 +189,10 @@ RunFile read(YamlDocument& document, const Paths& paths) {
   read_compression(top.map("compression"), &run.compression);
   read_mixing(top.map("mixing"), &run.mixing);
   run.overlap = choose(top, "overlap", kOverlaps, run.overlap);
+  if (run.overlap == Overlap::layerwise)
+    run.bucket_mib = top.number("bucket_mib", run.bucket_mib, {.least = 0, .most = 65536, .above_least = true});
+  else
+    top.inapplicable("bucket_mib", "overlap", "means something only with overlap: layerwise; remove it or set that overlap");
   run_file_detail::read_trainer(top.map("trainer"), paths, &run.trainer);
   if (const YamlValue slow = top.map("trainer").map("slow").find("peer"); slow.present() && run.trainer.slow.peer >= run.topology.peers)
     slow.fail(fmt::format("there is no peer {} among {}; ranks begin at 0", run.trainer.slow.peer, run.topology.peers));

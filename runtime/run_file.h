@@ -104,6 +104,7 @@ struct RunFile {
   CompressionOptions compression;
   MixingOptions mixing;
   Overlap overlap = Overlap::none;
+  double bucket_mib = 1;  // layerwise: the least size of a part of the vector, in MiB
   TrainerOptions trainer;
   TransportOptions transport;
   DeadlineOptions deadlines;

@@ -31,13 +31,14 @@ void read_task(const YamlMap& map, TaskOptions* task) {
   if (quadratic) {
     belongs("l2", "linear, logistic and mlp");
     task->dimension = map.count("dimension", task->dimension, {.least = 1, .most = 1'000'000'000});
+    task->tensors = map.count("tensors", task->tensors, {.least = 1, .most = 10'000});
     task->condition = map.number("condition", task->condition, {.least = 1});
     task->heterogeneity = map.number("heterogeneity", task->heterogeneity, kNotNegative);
     task->noise = map.number("noise", task->noise, kNotNegative);
     task->steps_per_epoch = map.count("steps_per_epoch", task->steps_per_epoch, {.least = 1});
   } else {
     task->l2 = map.number("l2", task->l2, kNotNegative);
-    for (const char* key : {"dimension", "condition", "heterogeneity", "noise", "steps_per_epoch"})
+    for (const char* key : {"dimension", "tensors", "condition", "heterogeneity", "noise", "steps_per_epoch"})
       belongs(key, "quadratic");
   }
 }

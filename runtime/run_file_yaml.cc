@@ -68,6 +68,7 @@ void write_task(const Section& at, const TaskOptions& task) {
   if (task.kind == "mlp") at.list("hidden", task.hidden);
   if (task.kind == "quadratic") {
     at.count("dimension", task.dimension);
+    at.count("tensors", task.tensors);
     at.number("condition", task.condition);
     at.number("heterogeneity", task.heterogeneity);
     at.number("noise", task.noise);
@@ -179,6 +180,7 @@ std::string to_yaml(const RunFile& run) {
   mixing.count("power_iterations", run.mixing.power_iterations);
 
   top.text("overlap", name(run.overlap));
+  if (run.overlap == Overlap::layerwise) top.number("bucket_mib", run.bucket_mib);
   write(top.map("trainer"), run.trainer);
 
   const Section transport = top.map("transport");

@@ -11,6 +11,9 @@
 //     combine-then-adapt    publish x;  step;          x <- x - eta g(x) + c(x)
 //     overlap: delayed      the exchange of a window runs while the next window computes, which is the
 //                           combine-then-adapt recursion without waiting
+//     overlap: layerwise    adapt-then-combine part by part: as soon as the gradient of a part of the vector is final, and
+//                           while those of other parts are still computed, the part is moved by the optimizer and published
+//                           (a gradient that is exchanged is published at once); the step ends when all parts are back
 //     synchrony: stale s    a window's correction comes when its round closes; at most s rounds are still open
 //                           when the next model is published
 //     synchrony: async      the model is published and nothing is waited for; corrections come when they come
@@ -22,10 +25,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "base/result.h"
 #include "gossip/engine.h"
-#include "gossip/mixer.h"
 #include "trainer/trainer.h"
 
 namespace gossamer {
@@ -35,12 +39,13 @@ struct WorkerSetup {
   std::uint32_t local_steps = 1;  // H, between exchanges of models
   bool combine_then_adapt = false;
   bool delayed = false;
+  bool layerwise = false;
   bool free_running = false;      // stale and async: wait only for the engine's leave to publish
   double gradient_scale = 1;      // weighs this peer by its share of the data: peers * samples / all samples
 };
 
 enum class Wants : std::uint8_t {
-  compute,   // call compute()
+  compute,   // call compute(), and publish() for each part that it says is ready
   exchange,  // drive the engine, then advance() again
   done,
 };
@@ -48,14 +53,24 @@ enum class Wants : std::uint8_t {
 class Worker {
  public:
   // All references outlive the Worker.
-  Worker(WorkerSetup setup, Trainer& trainer, Engine& engine, Mixer& mixer, Stream& stream);
+  Worker(WorkerSetup setup, Trainer& trainer, Engine& engine);
 
-  // REQUIRES: compute() was called if advance() last wanted it.
+  // REQUIRES: compute() was called if advance() last wanted it, and publish() for every part that was ready.
   Wants advance();
 
+  // The step under way, or the next one, is exchanged part by part.
+  bool in_parts() const { return setup_.layerwise && (exchanges_gradient() || (trainer_.steps() + 1) % setup_.local_steps == 0); }
+  // Layerwise a computation publishes, which a view that is being agreed on forbids (Engine::hold).
+  bool may_compute() const { return !in_parts() || engine_.can_publish(); }
+
   // The gradient of the next step.  May run while another thread drives the engine, if the run overlaps.
-  // Errors: diverged, when the loss is no longer a number.
-  Result<> compute();
+  // In parts `ready` is called from within, once for each part of the vector as its gradient becomes final.
+  // Errors: diverged, when the loss is no longer a number; what `ready` says.
+  using PartReady = std::function<Result<>(std::size_t part)>;
+  Result<> compute(const PartReady& ready = {});
+
+  // Moves a part that is ready and opens its round.
+  void publish(std::size_t part);
 
   std::uint64_t steps() const { return trainer_.steps(); }
   double last_loss() const { return last_loss_; }
@@ -64,16 +79,14 @@ class Worker {
   void settle() { engine_.apply(trainer_.model()); }
 
  private:
-  enum class At : std::uint8_t { step, gradient_ready, gradient_exchange, update, window_end, model_exchange, last_exchange, done };
+  enum class At : std::uint8_t { step, gradient_ready, gradient_exchange, update, window_end, model_exchange, last_exchange, parts_exchange, done };
 
-  bool exchanges_gradient() const { return mixer_.traits().exchanges == Exchanges::gradient; }
+  bool exchanges_gradient() const { return engine_.traits().exchanges == Exchanges::gradient; }
   bool pipelined() const { return setup_.delayed || setup_.combine_then_adapt; }
 
   WorkerSetup setup_;
   Trainer& trainer_;
   Engine& engine_;
-  Mixer& mixer_;
-  Stream& stream_;
   At at_ = At::step;
   bool outstanding_ = false;  // an exchange was published and its correction not yet applied
   double last_loss_ = 0;

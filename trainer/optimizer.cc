@@ -37,11 +37,11 @@ Result<std::uint64_t> load_head(Reader& reader, StateKind kind, std::size_t para
   return steps;
 }
 
-void check_call(const Stream& stream, std::span<const float> gradient, std::span<float> model,
+void check_call(const Stream& stream, std::size_t offset, std::span<const float> gradient, std::span<float> model,
                 std::size_t count) {
   GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "this optimizer works on host memory");
-  GOSSAMER_CHECK(gradient.size() == count && model.size() == count,
-                 "gradient and model have the optimizer's size");
+  GOSSAMER_CHECK(gradient.size() == model.size() && offset <= count && model.size() <= count - offset,
+                 "gradient and model are the same range of the optimizer's parameters");
 }
 
 // Momentum as in Sutskever et al. 2013 without the learning rate inside the buffer: v = mu v + g; x -= lr v.
@@ -54,27 +54,31 @@ class Sgd final : public Optimizer {
         nesterov_(options.nesterov),
         velocity_(options.momentum > 0 ? count : 0) {}
 
-  void apply(Stream& stream, double learning_rate, std::span<const float> gradient,
-             std::span<float> model) override {
-    check_call(stream, gradient, model, count_);
-    const float rate = static_cast<float>(learning_rate), decay = weight_decay_, mu = momentum_;
+  void begin(double learning_rate) override {
+    rate_ = static_cast<float>(learning_rate);
+    ++steps_;
+  }
+
+  void apply(Stream& stream, std::size_t offset, std::span<const float> gradient, std::span<float> model) override {
+    check_call(stream, offset, gradient, model, count_);
+    const std::size_t count = model.size();
+    const float rate = rate_, decay = weight_decay_, mu = momentum_;
     const float* g = gradient.data();
     float* x = model.data();
-    float* v = velocity_.data();
+    float* v = momentum_ > 0 ? velocity_.data() + offset : nullptr;
     if (v == nullptr)
-      for (std::size_t i = 0; i < count_; ++i) x[i] -= rate * (g[i] + decay * x[i]);
+      for (std::size_t i = 0; i < count; ++i) x[i] -= rate * (g[i] + decay * x[i]);
     else if (nesterov_)
-      for (std::size_t i = 0; i < count_; ++i) {
+      for (std::size_t i = 0; i < count; ++i) {
         const float d = g[i] + decay * x[i];
         v[i] = mu * v[i] + d;
         x[i] -= rate * (d + mu * v[i]);
       }
     else
-      for (std::size_t i = 0; i < count_; ++i) {
+      for (std::size_t i = 0; i < count; ++i) {
         v[i] = mu * v[i] + (g[i] + decay * x[i]);
         x[i] -= rate * v[i];
       }
-    ++steps_;
   }
 
   void save(Writer& writer) const override {
@@ -100,6 +104,7 @@ class Sgd final : public Optimizer {
   float momentum_, weight_decay_;
   bool nesterov_;
   AlignedBuffer<float> velocity_;
+  float rate_ = 0;
   std::uint64_t steps_ = 0;
 };
 
@@ -109,19 +114,21 @@ class AdamW final : public Optimizer {
   AdamW(const OptimizerOptions& options, std::size_t count)
       : options_(options), count_(count), mean_(count), square_(count) {}
 
-  void apply(Stream& stream, double learning_rate, std::span<const float> gradient,
-             std::span<float> model) override {
-    check_call(stream, gradient, model, count_);
+  void begin(double learning_rate) override {
     ++steps_;
     const double t = static_cast<double>(steps_);
+    keep_ = static_cast<float>(1 - learning_rate * options_.weight_decay);
+    rate_ = static_cast<float>(learning_rate / (1 - std::pow(options_.beta1, t)));
+    correct_ = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t)));
+  }
+
+  void apply(Stream& stream, std::size_t offset, std::span<const float> gradient, std::span<float> model) override {
+    check_call(stream, offset, gradient, model, count_);
     const float b1 = static_cast<float>(options_.beta1), b2 = static_cast<float>(options_.beta2);
-    const float keep = static_cast<float>(1 - learning_rate * options_.weight_decay);
-    const float rate = static_cast<float>(learning_rate / (1 - std::pow(options_.beta1, t)));
-    const float correct = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t)));
-    const float epsilon = static_cast<float>(options_.epsilon);
+    const float epsilon = static_cast<float>(options_.epsilon), keep = keep_, rate = rate_, correct = correct_;
     const float* g = gradient.data();
-    float *x = model.data(), *m = mean_.data(), *v = square_.data();
-    for (std::size_t i = 0; i < count_; ++i) {
+    float *x = model.data(), *m = mean_.data() + offset, *v = square_.data() + offset;
+    for (std::size_t i = 0; i < model.size(); ++i) {
       m[i] = b1 * m[i] + (1 - b1) * g[i];
       v[i] = b2 * v[i] + (1 - b2) * g[i] * g[i];
       x[i] = keep * x[i] - rate * m[i] / (std::sqrt(v[i]) * correct + epsilon);
@@ -150,6 +157,7 @@ class AdamW final : public Optimizer {
   OptimizerOptions options_;
   std::size_t count_;
   AlignedBuffer<float> mean_, square_;
+  float keep_ = 1, rate_ = 0, correct_ = 1;  // of the step under way
   std::uint64_t steps_ = 0;
 };
 

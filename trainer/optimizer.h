@@ -19,8 +19,11 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  // model -= learning_rate * direction(gradient, model).
-  virtual void apply(Stream& stream, double learning_rate, std::span<const float> gradient, std::span<float> model) = 0;
+  // The next step has this learning rate.
+  virtual void begin(double learning_rate) = 0;
+  // model -= learning_rate * direction(gradient, model), for a range of the parameters that begins at `offset`; every
+  // parameter once in each step, in any order.
+  virtual void apply(Stream& stream, std::size_t offset, std::span<const float> gradient, std::span<float> model) = 0;
 
   // The state that a restart needs (momentum buffers, step count).
   virtual void save(Writer& writer) const = 0;

@@ -4,6 +4,7 @@
 // Householder reflection that couples the coordinates.  c_i = z + heterogeneity * u_i with z and u_i
 // standard normal.  All peers share A, so the minimum of the average is the average of the c_i.
 #include <cmath>
+#include <fmt/format.h>
 #include <limits>
 
 #include "base/check.h"
@@ -35,7 +36,8 @@ class Quadratic final : public QuadraticTask {
         mean_(options.dimension),
         scratch_(options.dimension) {
     const std::size_t n = options.dimension;
-    layout_.add("x", {n});
+    for (std::size_t t = 0; t < options.tensors; ++t)
+      layout_.add(options.tensors == 1 ? "x" : fmt::format("x.{}", t), {n * (t + 1) / options.tensors - n * t / options.tensors});
     for (std::size_t k = 0; k < n; ++k)
       eigenvalues_[k] =
           n == 1 ? 1 : std::pow(options.condition, static_cast<double>(k) / static_cast<double>(n - 1) - 1);
@@ -88,7 +90,8 @@ class Quadratic final : public QuadraticTask {
         loss += tilt * (static_cast<double>(model[k]) - own_[k]);
       }
     }
-    if (sink != nullptr) sink->ready(0, gradient.size());
+    if (sink != nullptr)
+      for (std::size_t t = layout_.tensors().size(); t-- > 0;) sink->ready(layout_.tensors()[t].offset, layout_.tensors()[t].count);
     return loss;
   }
 

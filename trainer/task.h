@@ -26,8 +26,9 @@ struct Evaluation {
 class GradientSink {
  public:
   virtual ~GradientSink() = default;
-  // gradient[offset, offset+count) is final.  Called once for every tensor of the layout, last layer first
-  // where the task works that way.  The memory stays valid until the step ends.
+  // gradient[offset, offset+count) is final, and neither it nor the model there is read any more in this step: both
+  // may be changed at once.  Called once for every tensor of the layout, last layer first where the task works that way.  The memory stays
+  // valid until the step ends.
   virtual void ready(std::size_t offset, std::size_t count) = 0;
 };
 

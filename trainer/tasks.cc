@@ -47,6 +47,8 @@ Result<> validate(const TaskOptions& o) {
     if (width == 0 || width > kWidthMax)
       return invalid(fmt::format("a hidden layer of width {}; widths go from 1 to {}", width, kWidthMax));
   if (o.dimension == 0) return invalid("dimension is 0; it must be at least 1");
+  if (o.tensors == 0 || o.tensors > o.dimension)
+    return invalid(fmt::format("tensors is {}; it must be in [1, {}], the dimension", o.tensors, o.dimension));
   if (!(o.condition >= 1) || std::isinf(o.condition))
     return invalid(fmt::format(
         "condition is {}; the largest eigenvalue over the smallest is finite and at least 1", o.condition));

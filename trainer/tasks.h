@@ -29,6 +29,7 @@ struct TaskOptions {
   std::vector<std::size_t> hidden = {128, 64};  // mlp: widths of the hidden layers
 
   std::size_t dimension = 100;  // quadratic: length of x
+  std::size_t tensors = 1;      // quadratic: into how many tensors x is cut, all of about one size
   double condition = 10;        // quadratic: A's eigenvalues run from 1/condition to 1, evenly in log scale
   double heterogeneity = 1;     // quadratic: standard deviation of c_i between peers; 0: all want the same
   double noise = 0;             // quadratic: standard deviation of one sample's gradient, per coordinate

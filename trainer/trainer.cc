@@ -26,10 +26,22 @@ double Trainer::compute_gradient(GradientSink* sink) {
 }
 
 void Trainer::apply_gradient() {
-  GOSSAMER_CHECK(pending_, "a gradient is computed before it is applied, and applied once");
-  optimizer_.apply(stream_, learning_rate(), gradient_.span(), model_);
+  apply_gradient(0, model_.size());
+  finish_step();
+}
+
+void Trainer::apply_gradient(std::size_t offset, std::size_t count) {
+  GOSSAMER_CHECK(pending_, "a gradient is computed before it is applied");
+  if (applied_ == 0) optimizer_.begin(learning_rate());
+  optimizer_.apply(stream_, offset, gradient_.span().subspan(offset, count), model_.subspan(offset, count));
+  applied_ += count;
+}
+
+void Trainer::finish_step() {
+  GOSSAMER_CHECK(pending_ && applied_ == model_.size(), "every element of a gradient is applied once");
   ++step_;
   pending_ = false;
+  applied_ = 0;
 }
 
 double Trainer::learning_rate() const {

@@ -30,6 +30,10 @@ class Trainer {
   std::span<float> gradient() { return gradient_.span(); }
   // The second half: the optimizer moves the model.  Follows a compute_gradient().
   void apply_gradient();
+  // Or it moves ranges of the model one by one, each as soon as its gradient is final (GradientSink), and finish_step()
+  // ends the step when all have been moved.
+  void apply_gradient(std::size_t offset, std::size_t count);
+  void finish_step();
 
   std::span<float> model() { return model_; }
   std::uint64_t steps() const { return step_; }  // finished
@@ -53,7 +57,8 @@ class Trainer {
   std::span<float> model_;
   AlignedBuffer<float> gradient_;
   std::uint64_t step_ = 0;
-  bool pending_ = false;  // a gradient waits to be applied
+  bool pending_ = false;     // a gradient waits to be applied
+  std::size_t applied_ = 0;  // elements of it that have been
 };
 
 }  // namespace gossamer

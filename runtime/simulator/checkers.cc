@@ -363,13 +363,20 @@ class WatchedMixer final : public Mixer {
 
 class WatchedOptimizer final : public Optimizer {
  public:
-  WatchedOptimizer(std::unique_ptr<Optimizer> inner, PeerId self, Checkers& checkers)
-      : inner_(std::move(inner)), self_(self), checkers_(checkers) {}
+  WatchedOptimizer(std::unique_ptr<Optimizer> inner, PeerId self, std::vector<WatchedPart> parts)
+      : inner_(std::move(inner)), self_(self), parts_(std::move(parts)) {}
 
-  void apply(Stream& stream, double learning_rate, std::span<const float> gradient, std::span<float> model) override {
+  void begin(double learning_rate) override { inner_->begin(learning_rate); }
+
+  void apply(Stream& stream, std::size_t offset, std::span<const float> gradient, std::span<float> model) override {
     before_.assign(model.begin(), model.end());
-    inner_->apply(stream, learning_rate, gradient, model);
-    checkers_.stepped(self_, before_, model);
+    inner_->apply(stream, offset, gradient, model);
+    for (const WatchedPart& part : parts_) {
+      if (part.offset + part.count <= offset || part.offset >= offset + model.size()) continue;
+      GOSSAMER_CHECK(part.offset >= offset && part.offset + part.count <= offset + model.size(), "parts are moved whole");
+      const std::size_t at = part.offset - offset;
+      part.checkers->stepped(self_, std::span(before_).subspan(at, part.count), model.subspan(at, part.count));
+    }
   }
   void save(Writer& writer) const override { inner_->save(writer); }
   Result<> load(Reader& reader) override { return inner_->load(reader); }
@@ -377,7 +384,7 @@ class WatchedOptimizer final : public Optimizer {
  private:
   std::unique_ptr<Optimizer> inner_;
   PeerId self_;
-  Checkers& checkers_;
+  std::vector<WatchedPart> parts_;
   std::vector<float> before_;
 };
 
@@ -387,8 +394,8 @@ std::unique_ptr<Mixer> watch(std::unique_ptr<Mixer> mixer, PeerId self, Checkers
   return std::make_unique<WatchedMixer>(std::move(mixer), self, checkers);
 }
 
-std::unique_ptr<Optimizer> watch(std::unique_ptr<Optimizer> optimizer, PeerId self, Checkers& checkers) {
-  return std::make_unique<WatchedOptimizer>(std::move(optimizer), self, checkers);
+std::unique_ptr<Optimizer> watch(std::unique_ptr<Optimizer> optimizer, PeerId self, std::vector<WatchedPart> parts) {
+  return std::make_unique<WatchedOptimizer>(std::move(optimizer), self, std::move(parts));
 }
 
 }  // namespace gossamer::sim

@@ -169,6 +169,11 @@ class Checkers {
 
 // Forwards to `mixer` and tells the checkers.  A new function of Mixer must be forwarded here too.
 std::unique_ptr<Mixer> watch(std::unique_ptr<Mixer> mixer, PeerId self, Checkers& checkers);
-std::unique_ptr<Optimizer> watch(std::unique_ptr<Optimizer> optimizer, PeerId self, Checkers& checkers);
+// Each part of the vector has checkers of its own.
+struct WatchedPart {
+  std::size_t offset = 0, count = 0;
+  Checkers* checkers = nullptr;
+};
+std::unique_ptr<Optimizer> watch(std::unique_ptr<Optimizer> optimizer, PeerId self, std::vector<WatchedPart> parts);
 
 }  // namespace gossamer::sim

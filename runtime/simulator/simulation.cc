@@ -12,6 +12,7 @@
 #include "gossip/algorithms.h"
 #include "gossip/engine.h"
 #include "runtime/check_run.h"
+#include "runtime/composition.h"
 #include "runtime/elastic.h"
 #include "runtime/simulator/control.h"
 #include "runtime/worker.h"
@@ -38,7 +39,8 @@ struct Peer {
   std::unique_ptr<PeerClock> clock;
   std::unique_ptr<Fabric> fabric;
   std::unique_ptr<Task> task;
-  std::unique_ptr<Mixer> mixer;
+  std::vector<LayoutPart> parts;
+  std::vector<std::unique_ptr<Mixer>> mixers;  // one for each part
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Engine> engine;
   AlignedBuffer<float> model;
@@ -50,6 +52,7 @@ struct Peer {
   Random compute;
   double factor = 1;
   bool computing = false;
+  Result<> computed;  // of a gradient that leaves in parts, and is computed when its first part is due
   bool done = false;
   bool ended = false;  // failed or crashed
   bool member = true;
@@ -77,6 +80,11 @@ class Simulation {
 
  private:
   Result<> compose(Peer& peer);
+  std::unique_ptr<Checkers> make_checkers(std::size_t vector_size, const MixerTraits& traits) const;
+  void started(const Peer& peer);
+  static std::span<const float> range(const Peer& peer, std::size_t part) {
+    return peer.model.span().subspan(peer.parts[part].offset, peer.parts[part].layout.size());
+  }
   std::size_t count() const { return peers_.size(); }
 
   void wake(PeerId id) { schedule(*peers_[id], queue_.now()); }
@@ -85,6 +93,8 @@ class Simulation {
   bool follow(Peer& peer, bool at_rest);
   bool step(Peer& peer);
   void go_on(Peer& peer);
+  void begin_computing(Peer& peer, Duration needed);
+  void leave(Peer& peer, std::size_t part);
   void computed(Peer& peer);
   void arm(Peer& peer);
   void end(Peer& peer, std::optional<Error> error);
@@ -106,7 +116,7 @@ class Simulation {
   EventQueue queue_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<ControlPlane> control_;  // where members may change
-  std::unique_ptr<Checkers> checkers_;
+  std::vector<std::unique_ptr<Checkers>> checkers_;  // one for each part of the vector; none where nothing is checked
   std::vector<std::unique_ptr<Peer>> peers_;
   std::vector<std::unique_ptr<Peer>> past_;  // earlier lives, which events still name
   std::map<std::pair<PeerId, Incarnation>, std::string> addresses_;
@@ -137,7 +147,7 @@ Result<> Simulation::compose() {
     return fail(Errc::invalid_argument, "faults: restart_after needs a run whose members may change; set membership.mode: elastic, or leave it out");
   GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
   network_ = std::make_unique<Network>(queue_, setup_.network, setup_.faults, n, setup_.seed, [this](PeerId id) { wake(id); });
-  rounds_open_ = run_.synchrony.mode == Synchrony::stale ? run_.synchrony.stale + 1 : 1;
+  rounds_open_ = rounds_open(run_);
 
   if (run_.membership.mode == MembershipMode::elastic)
     control_ = std::make_unique<ControlPlane>(queue_, setup_.network.control.value_or(setup_.network.latency), n, setup_.seed,
@@ -176,31 +186,32 @@ Result<> Simulation::compose(Peer& peer) {
   steps_ = length.steps;
   const std::size_t size = peer.task->layout().size();
 
-  MixerSetup mixer = mixer_setup(run_, peer.id, *topology_, *compressor_, peer.task->layout());
-  mixer.verify_replicas = mixer.verify_replicas || setup_.verify_replicas;
-  GOSSAMER_TRY_ASSIGN(peer.mixer, make_mixer(run_.algorithm, mixer));
-  if (setup_.wrap) peer.mixer = setup_.wrap(peer.id, std::move(peer.mixer));
-  const MixerTraits traits = peer.mixer->traits();
-  threaded_ = run_.overlap == Overlap::delayed || run_.synchrony.mode == Synchrony::stale || traits.asynchronous;
-  if (setup_.check) {
-    if (!checkers_) {
-      const Duration bound = setup_.progress_bound > Duration{} ? setup_.progress_bound : 2 * run_.deadlines.round;
-      checkers_ = std::make_unique<Checkers>(CheckSetup{.peers = n,
-                                                        .vector_size = size,
-                                                        .rounds_open = rounds_open_,
-                                                        .topology = topology_.get(),
-                                                        .traits = traits,
-                                                        .keeps_mean = keeps_mean(*find_algorithm(run_.algorithm), run_.compression.codec),
-                                                        .progress_bound = bound},
-                                             queue_);
+  peer.parts = cut_into_parts(run_, peer.task->layout());
+  std::vector<EnginePart> exchanged;
+  std::vector<WatchedPart> watched;
+  std::size_t payload_size_max = 0;
+  for (const LayoutPart& part : peer.parts) {
+    const std::size_t number = peer.mixers.size(), count = part.layout.size();
+    MixerSetup mixing = mixer_setup(run_, peer.id, *topology_, *compressor_, part.layout, number);
+    mixing.verify_replicas = mixing.verify_replicas || setup_.verify_replicas;
+    GOSSAMER_TRY_ASSIGN(auto mixer, make_mixer(run_.algorithm, mixing));
+    if (setup_.wrap) mixer = setup_.wrap(peer.id, std::move(mixer));
+    if (setup_.check) {
+      if (checkers_.size() <= number) checkers_.push_back(make_checkers(count, mixer->traits()));
+      mixer = watch(std::move(mixer), peer.id, *checkers_[number]);
+      watched.push_back({part.offset, count, checkers_[number].get()});
     }
-    peer.mixer = watch(std::move(peer.mixer), peer.id, *checkers_);
+    payload_size_max = std::max(payload_size_max, mixer->payload_capacity());
+    exchanged.push_back({part.offset, count, mixer.get()});
+    peer.mixers.push_back(std::move(mixer));
   }
+  const MixerTraits traits = peer.mixers.front()->traits();
   const TransportSetup transport{.self = peer.id,
                                  .peers = n,
                                  .incarnation = peer.life,
                                  .run = mix_seed(run_.seed, size),
-                                 .payload_size_max = peer.mixer->payload_capacity(),
+                                 .payload_size_max = payload_size_max,
+                                 .window = window_for(peer.parts.size()),
                                  .resend_after = setup_.network.resend_after,
                                  .checksum = run_.transport.checksum};
   window_ = transport.window;
@@ -220,33 +231,40 @@ Result<> Simulation::compose(Peer& peer) {
   peer.engine = std::make_unique<Engine>(EngineSetup{.self = peer.id, .peers = n, .vector_size = size,
                                                       .rounds_open = rounds_open_, .round_deadline = run_.deadlines.round,
                                                       .elastic = control_ != nullptr},
-                                         *peer.clock, *topology_, *peer.mixer, *peer.transport, stream_);
+                                         *peer.clock, *topology_, exchanged, *peer.transport, stream_);
   peer.model = AlignedBuffer<float>(size);
   peer.task->initialise(run_.seed, peer.model.span());
-  if (!newcomer) peer.mixer->start(peer.model.span());
+  if (!newcomer) peer.engine->start(peer.model.span());
   GOSSAMER_TRY_ASSIGN(peer.optimizer, make_optimizer(training.optimizer, size));
-  if (checkers_) {
-    peer.optimizer = watch(std::move(peer.optimizer), peer.id, *checkers_);
-    if (!newcomer) checkers_->started(peer.id, peer.model.span());
-  }
+  if (setup_.check) peer.optimizer = watch(std::move(peer.optimizer), peer.id, std::move(watched));
+  if (!newcomer) started(peer);
   peer.trainer = std::make_unique<Trainer>(*peer.task, *peer.optimizer, training.optimizer, training.schedule,
                                            length.epochs, stream_, peer.model.span(), length.steps_per_epoch);
-  const double share = run_.mixing.weigh_by_samples && samples
-                           ? static_cast<double>(peer.task->samples() * n) / static_cast<double>(samples)
-                           : 1;
-  peer.worker = std::make_unique<Worker>(WorkerSetup{.steps = steps_,
-                                                     .local_steps = run_.synchrony.local_steps,
-                                                     .combine_then_adapt = run_.mixing.order == MixingOrder::combine_then_adapt,
-                                                     .delayed = run_.overlap == Overlap::delayed,
-                                                     .free_running = run_.synchrony.mode == Synchrony::stale || traits.asynchronous,
-                                                     .gradient_scale = share},
-                                         *peer.trainer, *peer.engine, *peer.mixer, stream_);
+  const WorkerSetup working = worker_setup(run_, traits, steps_, gradient_scale(run_, peer.task->samples(), samples, n));
+  threaded_ = overlaps(working);
+  peer.worker = std::make_unique<Worker>(working, *peer.trainer, *peer.engine);
   if (!control_) return {};
   peer.member = !newcomer;
   peer.elastic = std::make_unique<Elastic>(ElasticSetup{.self = peer.id, .life = peer.life, .alive = control_->roster(peer.id), .newcomer = newcomer,
                                                         .rounds_shared = !traits.asynchronous, .local_steps = run_.synchrony.local_steps},
                                            *topology_, *peer.engine, *peer.trainer);
   return {};
+}
+
+std::unique_ptr<Checkers> Simulation::make_checkers(std::size_t vector_size, const MixerTraits& traits) const {
+  const Duration bound = setup_.progress_bound > Duration{} ? setup_.progress_bound : 2 * run_.deadlines.round;
+  return std::make_unique<Checkers>(CheckSetup{.peers = count(),
+                                               .vector_size = vector_size,
+                                               .rounds_open = rounds_open_,
+                                               .topology = topology_.get(),
+                                               .traits = traits,
+                                               .keeps_mean = keeps_mean(*find_algorithm(run_.algorithm), run_.compression.codec),
+                                               .progress_bound = bound},
+                                    queue_);
+}
+
+void Simulation::started(const Peer& peer) {
+  for (std::size_t part = 0; part < checkers_.size(); ++part) checkers_[part]->started(peer.id, range(peer, part));
 }
 
 // At most one wake-up is pending per peer; one that is no longer meant finds another number.
@@ -303,10 +321,11 @@ bool Simulation::follow(Peer& peer, bool at_rest) {
     end(peer, *elastic.error());
     return false;
   }
-  if (checkers_ && elastic.member() && (elastic.view().number != before || !peer.member)) checkers_->installed(peer.id, elastic.view());
+  if (elastic.member() && (elastic.view().number != before || !peer.member))
+    for (auto& checkers : checkers_) checkers->installed(peer.id, elastic.view());
   if (elastic.member() && !peer.member) {
     peer.member = true;
-    if (checkers_) checkers_->started(peer.id, peer.model.span());
+    started(peer);
   }
   if (control_->waits(peer.id)) schedule(peer, queue_.now() + kSleepLeast);
   return true;
@@ -319,10 +338,11 @@ bool Simulation::step(Peer& peer) {
     end(peer, stepped.error());
     return false;
   }
-  if (checkers_) {
+  if (setup_.check) {
     // Buffers stay when neighbours leave.
     const std::size_t links = peer.links_most = std::max(peer.links_most, network_->links(peer.id));
-    checkers_->memory(peer.id, network_->memory(peer.id), slot_bytes_ * (2 * window_ * links + rounds_open_ * links + 8));
+    const std::size_t payloads = 2 * window_ * links + rounds_open_ * links * checkers_.size() + 8;
+    checkers_.front()->memory(peer.id, network_->memory(peer.id), slot_bytes_ * payloads);
   }
   return true;
 }
@@ -331,28 +351,51 @@ bool Simulation::step(Peer& peer) {
 void Simulation::go_on(Peer& peer) {
   Wants wants = peer.worker->advance();
   while (wants == Wants::exchange) {
-    const Round closed = peer.engine->stats().rounds;
+    const Round closed = peer.engine->rounds_closed();
     if (!step(peer)) return;
-    if (peer.engine->stats().rounds == closed) return;
+    if (peer.engine->rounds_closed() == closed) return;
     wants = peer.worker->advance();
   }
   const Time now = queue_.now();
   peer.outcome.wait_s += seconds(now - peer.since);
   peer.since = now;
   if (wants == Wants::compute) {
-    if (!follow(peer, true)) return;
-    peer.computing = true;
+    if (!follow(peer, true) || !peer.worker->may_compute()) return;
     const Duration drawn = setup_.network.compute.draw(peer.compute);
     const Duration needed(std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(drawn.count()) * peer.factor)));
-    queue_.at(now + needed, [this, &peer] { computed(peer); });
+    begin_computing(peer, needed);
     if (threaded_) step(peer);  // what was published leaves meanwhile
     return;
   }
   peer.done = true;
   peer.outcome.finished_s = seconds(now - EventQueue::kStart);
-  if (checkers_) checkers_->left(peer.id);
+  for (auto& checkers : checkers_) checkers->left(peer.id);
   if (--busy_ == 0) all_done_ = now;
   if (follow(peer, true)) step(peer);
+}
+
+// A gradient is computed when its time has passed.  One that leaves in parts is computed at once, and its parts leave at the times at
+// which a backward pass that takes twice as long as the forward pass, and as long for each parameter, would have come to them.
+void Simulation::begin_computing(Peer& peer, Duration needed) {
+  peer.computing = true;
+  const Time now = queue_.now();
+  if (peer.worker->in_parts()) {
+    std::size_t elements = 0;
+    peer.computed = peer.worker->compute([&](std::size_t part) -> Result<> {
+      elements += peer.parts[part].layout.size();
+      const double passed = (1 + 2 * static_cast<double>(elements) / static_cast<double>(peer.model.size())) / 3;
+      queue_.at(now + Duration(static_cast<std::int64_t>(passed * static_cast<double>(needed.count()))), [this, &peer, part] { leave(peer, part); });
+      return {};
+    });
+  }
+  queue_.at(now + needed, [this, &peer] { computed(peer); });
+}
+
+void Simulation::leave(Peer& peer, std::size_t part) {
+  if (peer.ended) return;
+  if (queue_.now() < peer.frozen_until) return queue_.at(peer.frozen_until, [this, &peer, part] { leave(peer, part); });
+  peer.worker->publish(part);
+  if (step(peer)) arm(peer);
 }
 
 void Simulation::computed(Peer& peer) {
@@ -366,7 +409,8 @@ void Simulation::computed(Peer& peer) {
   peer.outcome.compute_s += seconds(now - peer.since);
   peer.since = now;
   queue_.trace().record({3, static_cast<std::uint64_t>(now.ns), peer.id, peer.worker->steps()});
-  if (const auto done = peer.worker->compute(); !done) return end(peer, done.error());
+  if (!peer.worker->in_parts()) peer.computed = peer.worker->compute();
+  if (!peer.computed) return end(peer, peer.computed.error());
   if (!step(peer) || !follow(peer, false)) return;
   go_on(peer);
   if (const std::uint64_t step = peer.worker->steps(); step > 0 && step % sample_every_ == 0) sample(step);
@@ -397,7 +441,7 @@ void Simulation::end(Peer& peer, std::optional<Error> error) {
     peer.outcome.finished_s = seconds(now - EventQueue::kStart);
     if (--busy_ == 0) all_done_ = now;
   }
-  if (checkers_) checkers_->died(peer.id);
+  for (auto& checkers : checkers_) checkers->died(peer.id);
   queue_.trace().record({4, static_cast<std::uint64_t>(now.ns), peer.id, error ? static_cast<std::uint64_t>(error->code) : 0});
   if (!error) return;
   network_->crash(peer.id, kEndNoticed);
@@ -423,7 +467,7 @@ void Simulation::pause(const PauseOptions& pause) {
   queue_.at(queue_.now() + run_.deadlines.silence, [this, &peer, &pause] {
     if (peer.ended || !control_->alive(peer.id)) return;
     control_->died(peer.id, {});
-    if (checkers_) checkers_->died(peer.id);
+    for (auto& checkers : checkers_) checkers->died(peer.id);
     queue_.at(peer.frozen_until + kEndNoticed, [this, &peer, &pause] {
       // It may have stumbled over what the others dropped before it found out.
       if (!peer.ended) return crash(peer.id, kEndNoticed, pause.restart_after);
@@ -447,7 +491,7 @@ void Simulation::restart(PeerId id) {
   now.fabric = network_->make_fabric(id);
   addresses_[{id, life}] = now.fabric->address();
   ++busy_;
-  if (checkers_) checkers_->returned(id, life);
+  for (auto& checkers : checkers_) checkers->returned(id, life);
   if (const auto composed = compose(now); !composed) return end(now, composed.error());
   queue_.trace().record({7, static_cast<std::uint64_t>(queue_.now().ns), id, life});
   wake(id);
@@ -492,8 +536,8 @@ void Simulation::sample(std::uint64_t step) {
 }
 
 void Simulation::watch_over() {
-  if (!checkers_ || busy_ == 0) return;
-  checkers_->look_for_progress();
+  if (checkers_.empty() || busy_ == 0) return;
+  for (auto& checkers : checkers_) checkers->look_for_progress();
   const Duration bound = setup_.progress_bound > Duration{} ? setup_.progress_bound : 2 * run_.deadlines.round;
   queue_.at(queue_.now() + bound / 4, [this] { watch_over(); });
 }
@@ -542,11 +586,12 @@ Result<SimulationOutcome> Simulation::conclude() {
   for (auto& peer : peers_) {
     // What others' exchanges brought after the last step.
     const bool here = whole && !gone(*peer);
-    if (here && peer->mixer->traits().asynchronous) peer->worker->settle();
-    if (here && checkers_) checkers_->at_rest(peer->id, peer->model.span(), peer->mixer->mass());
+    if (here && peer->engine->traits().asynchronous) peer->worker->settle();
+    for (std::size_t part = 0; here && part < checkers_.size(); ++part)
+      checkers_[part]->at_rest(peer->id, range(*peer, part), peer->mixers[part]->mass());
     PeerOutcome& one = peer->outcome;
     one.steps = peer->worker->steps();
-    one.rounds = peer->engine->stats().rounds;
+    one.rounds = peer->engine->rounds_closed();
     rounds = std::max(rounds, one.rounds);
     const Evaluation evaluation = peer->task->evaluate(stream_, peer->model.span());
     one.loss = evaluation.loss;
@@ -561,11 +606,11 @@ Result<SimulationOutcome> Simulation::conclude() {
     outcome.peers.push_back(one);
   }
   GOSSAMER_CHECK(network_->sources_disturbed() == 0, "a transport wrote a buffer while a put of it was under way");
-  if (whole && checkers_) checkers_->ended();
-  if (checkers_) {
-    outcome.sums_checked = checkers_->sums_checked();
-    outcome.violations = checkers_->violations();
-    outcome.violations_found = checkers_->found();
+  for (auto& checkers : checkers_) {
+    if (whole) checkers->ended();
+    outcome.sums_checked += checkers->sums_checked();
+    outcome.violations.insert(outcome.violations.end(), checkers->violations().begin(), checkers->violations().end());
+    outcome.violations_found += checkers->found();
   }
   outcome.seconds_per_round = rounds ? outcome.seconds / static_cast<double>(rounds) : 0;
   std::vector<double> mean;

@@ -154,6 +154,7 @@ TEST_P(ElasticKinds, AKilledPeerIsStartedAgainAndTheRunEndsAsWell) {
 INSTANTIATE_TEST_SUITE_P(
     , ElasticKinds,
     testing::Values(Kind{"d_psgd", {}}, Kind{"tcp", {"transport.tls=tcp,self"}}, Kind{"delayed", {"overlap=delayed"}},
+                    Kind{"layerwise", {"overlap=layerwise", "bucket_mib=0.0001"}},
                     Kind{"choco_sgd", {"algorithm=choco-sgd", "compression={codec: qsgd, bits: 4}", "mixing.verify_replicas=true"}},
                     Kind{"ad_psgd", {"algorithm=ad-psgd"}}),
     [](const auto& info) { return info.param.label; });

@@ -568,6 +568,21 @@ TEST_F(EngineAlone, AStrangersPayloadIsCorruptWhenItsRoundCloses) {
   expect_corrupt(turns(5), "peer 2");
 }
 
+TEST_F(EngineAlone, APartThatTheVectorDoesNotHaveIsCorrupt) {
+  engine_->publish(model_, 0);
+  send(1, 0);
+  auto buffer = nodes_[3].transport->lease();
+  ASSERT_TRUE(buffer);
+  PayloadHeader header;
+  header.codec = static_cast<std::uint16_t>(CodecId::none);
+  header.bucket = 1;
+  header.count = 4;
+  header.used = 16;
+  const PeerId to[] = {0};
+  nodes_[3].transport->send(*buffer, header, to, true);
+  expect_corrupt(turns(5), "peer 3 sent a payload of part 1");
+}
+
 TEST_F(EngineAlone, ADamagedPayloadIsCorruptAndNamed) {
   engine_->publish(model_, 0);
   send(1, 0);

@@ -216,6 +216,8 @@ INSTANTIATE_TEST_SUITE_P(
             "run.yaml:2:10: overlap: `delay` is not known here; did you mean `delayed`? choose one of: none, "
             "delayed, "
             "layerwise"},
+        Bad{QUADRATIC "bucket_mib: 4",
+            "run.yaml:2:13: bucket_mib: means something only with overlap: layerwise; remove it or set that overlap"},
         Bad{QUADRATIC "deadlines: {heartbeat: 10 s, silence: 11 s}",
             "run.yaml:2:39: deadlines.silence: peers that say every 10 s that they live would be taken for "
             "dead after "
@@ -285,10 +287,12 @@ RunFile random_run(std::uint64_t seed) {
   run.mixing = {real(0.9), pick(MixingOrder::adapt_then_combine, MixingOrder::combine_then_adapt),
                 random.below(2) == 0, pick("auto", "per-edge", "aggregate")};
   run.overlap = pick(Overlap::none, Overlap::delayed, Overlap::layerwise);
+  if (run.overlap == Overlap::layerwise) run.bucket_mib = 1e-3 + real(100);
   TrainerOptions& t = run.trainer;
   t.task.kind = pick("quadratic", "linear", "logistic", "mlp");
   if (t.task.kind == "quadratic") {
     t.task.dimension = 1 + random.below(1000);
+    t.task.tensors = 1 + random.below(t.task.dimension);
     t.task.condition = 1 + real(1e6);
     t.task.noise = real(3);
     t.task.heterogeneity = real(3);
@@ -381,11 +385,13 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(a.mixing.replicas, b.mixing.replicas);
   EXPECT_EQ(a.mixing.verify_replicas, b.mixing.verify_replicas);
   EXPECT_EQ(a.overlap, b.overlap);
+  EXPECT_EQ(a.bucket_mib, b.bucket_mib);
   const TrainerOptions &s = a.trainer, &t = b.trainer;
   EXPECT_EQ(s.task.kind, t.task.kind);
   EXPECT_EQ(s.task.l2, t.task.l2);
   EXPECT_EQ(s.task.hidden, t.task.hidden);
   EXPECT_EQ(s.task.dimension, t.task.dimension);
+  EXPECT_EQ(s.task.tensors, t.task.tensors);
   EXPECT_EQ(s.task.condition, t.task.condition);
   EXPECT_EQ(s.task.heterogeneity, t.task.heterogeneity);
   EXPECT_EQ(s.task.noise, t.task.noise);

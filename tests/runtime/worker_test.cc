@@ -66,7 +66,7 @@ std::vector<std::vector<float>> train(const std::string& family, std::size_t pee
     loop.task = std::make_unique<Pull>(options.dimension, id);
     loop.optimizer = make_optimizer(optimizer, options.dimension).value();
     loop.trainer = std::make_unique<Trainer>(*loop.task, *loop.optimizer, optimizer, ScheduleOptions{}, 1, stream, network.model(id));
-    loop.worker = std::make_unique<Worker>(setup, *loop.trainer, network.engine(id), network.mixer(id), stream);
+    loop.worker = std::make_unique<Worker>(setup, *loop.trainer, network.engine(id));
     loops.push_back(std::move(loop));
   }
   for (int turns = 0; turns < 100000; ++turns) {
@@ -182,7 +182,8 @@ TEST_P(AllReduceOptimizers, EqualsOneBigBatch) {
       for (PeerId p = 0; p < n; ++p) sum += x[i] - Pull::centre(p, t, i);
       gradient[i] = static_cast<float>(sum / n);
     }
-    optimizer->apply(stream, GetParam().learning_rate, gradient, x);
+    optimizer->begin(GetParam().learning_rate);
+    optimizer->apply(stream, 0, gradient, x);
   }
   const auto models = train("complete", n, {.algorithm = "all-reduce", .dimension = d}, {.steps = 30}, GetParam());
   for (const auto& model : models) {
@@ -234,7 +235,7 @@ TEST(Worker, ALossThatIsNoNumberEndsTheRun) {
   Pull task(4, 0);
   const auto optimizer = make_optimizer({}, 4).value();
   Trainer trainer(task, *optimizer, {}, {}, 1, stream, network.model(0));
-  Worker worker({.steps = 3}, trainer, network.engine(0), network.mixer(0), stream);
+  Worker worker({.steps = 3}, trainer, network.engine(0));
   ASSERT_EQ(worker.advance(), Wants::compute);
   const auto result = worker.compute();
   ASSERT_FALSE(result);

@@ -56,6 +56,9 @@ std::vector<Allowed> allowed(const Algorithm& algorithm) {
 // A small problem for a run whose parts go together; the task, not the combination.
 sim::SimulationSetup small(RunFile run) {
   run.trainer.task = {.kind = "quadratic", .dimension = 12, .condition = 4, .heterogeneity = 0.2, .noise = 0.05};
+  // Several parts where it makes any.
+  run.trainer.task.tensors = 3;
+  run.bucket_mib = 1e-6;
   run.trainer.batch_size = 1;
   run.trainer.steps = 24;
   run.trainer.optimizer.learning_rate = 0.1;

@@ -11,6 +11,7 @@
 #include "gossip/engine.h"
 #include "runtime/run_file.h"
 #include "runtime/simulator/simulation.h"
+#include "runtime/composition.h"
 #include "runtime/worker.h"
 #include "trainer/trainer.h"
 #include "transports/channel.h"
@@ -37,7 +38,8 @@ inline std::vector<std::vector<float>> train_over_loopback(const RunFile& run) {
   struct One {
     std::unique_ptr<Fabric> fabric;
     std::unique_ptr<Task> task;
-    std::unique_ptr<Mixer> mixer;
+    std::vector<LayoutPart> parts;
+    std::vector<std::unique_ptr<Mixer>> mixers;
     std::unique_ptr<Transport> transport;
     std::unique_ptr<Engine> engine;
     AlignedBuffer<float> model;
@@ -52,31 +54,31 @@ inline std::vector<std::vector<float>> train_over_loopback(const RunFile& run) {
   SteadyClock clock;
   Stream stream;
   std::vector<One> all(n);
-  const std::size_t rounds_open = run.synchrony.mode == Synchrony::stale ? run.synchrony.stale + 1 : 1;
   for (PeerId id = 0; id < n; ++id) {
     One& one = all[id];
     one.fabric = make_loopback(hub).value();
     one.task = make_task(run.trainer.task, {}, {}, run.trainer.batch_size, id, n, run.seed).value();
     const std::size_t size = one.task->layout().size();
-    one.mixer = make_mixer(run.algorithm, {.self = id, .peers = n, .layout = &one.task->layout(), .topology = topology.get(),
-                                           .compressor = compressor.get(), .step_size = run.mixing.step_size,
-                                           .rounds_open = rounds_open, .seed = run.seed}).value();
+    one.parts = cut_into_parts(run, one.task->layout());
+    std::vector<EnginePart> exchanged;
+    std::size_t payload_size_max = 0;
+    for (const LayoutPart& part : one.parts) {
+      one.mixers.push_back(make_mixer(run.algorithm, mixer_setup(run, id, *topology, *compressor, part.layout, one.mixers.size())).value());
+      payload_size_max = std::max(payload_size_max, one.mixers.back()->payload_capacity());
+      exchanged.push_back({part.offset, part.layout.size(), one.mixers.back().get()});
+    }
     one.transport = std::make_unique<Transport>(
-        TransportSetup{.self = id, .peers = n, .run = 1, .payload_size_max = one.mixer->payload_capacity()}, *one.fabric, clock);
-    one.engine = std::make_unique<Engine>(EngineSetup{.self = id, .peers = n, .vector_size = size, .rounds_open = rounds_open},
-                                          clock, *topology, *one.mixer, *one.transport, stream);
+        TransportSetup{.self = id, .peers = n, .run = 1, .payload_size_max = payload_size_max, .window = window_for(one.parts.size())}, *one.fabric, clock);
+    one.engine = std::make_unique<Engine>(EngineSetup{.self = id, .peers = n, .vector_size = size, .rounds_open = rounds_open(run)},
+                                          clock, *topology, exchanged, *one.transport, stream);
     one.model = AlignedBuffer<float>(size);
     one.task->initialise(run.seed, one.model.span());
-    one.mixer->start(one.model.span());
+    one.engine->start(one.model.span());
     one.optimizer = make_optimizer(run.trainer.optimizer, size).value();
     one.trainer = std::make_unique<Trainer>(*one.task, *one.optimizer, run.trainer.optimizer, run.trainer.schedule,
                                             static_cast<double>(run.trainer.steps) / static_cast<double>(one.task->steps_per_epoch()),
                                             stream, one.model.span());
-    one.worker = std::make_unique<Worker>(
-        WorkerSetup{.steps = run.trainer.steps, .local_steps = run.synchrony.local_steps,
-                    .combine_then_adapt = run.mixing.order == MixingOrder::combine_then_adapt,
-                    .delayed = run.overlap == Overlap::delayed},
-        *one.trainer, *one.engine, *one.mixer, stream);
+    one.worker = std::make_unique<Worker>(worker_setup(run, one.engine->traits(), run.trainer.steps, 1), *one.trainer, *one.engine);
   }
   for (PeerId a = 0; a < n; ++a)
     for (PeerId b = 0; b < n; ++b)
@@ -89,7 +91,10 @@ inline std::vector<std::vector<float>> train_over_loopback(const RunFile& run) {
       const Wants wants = one.worker->advance();
       done &= wants == Wants::done;
       if (wants == Wants::compute) {
-        EXPECT_TRUE(one.worker->compute());
+        EXPECT_TRUE(one.worker->compute([&](std::size_t part) {
+          one.worker->publish(part);
+          return one.engine->step();
+        }));
       }
       EXPECT_TRUE(one.engine->step());
     }

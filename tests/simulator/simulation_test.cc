@@ -17,6 +17,14 @@ using testing_support::small_run;
 using testing_support::told;
 using testing_support::train_over_loopback;
 
+// Layerwise, in as many parts as x has tensors.
+RunFile in_parts(RunFile run, std::size_t tensors = 5) {
+  run.overlap = Overlap::layerwise;
+  run.trainer.task.tensors = tensors;
+  run.bucket_mib = 1e-6;
+  return run;
+}
+
 RunFile choco(const std::string& family, std::size_t peers) {
   RunFile run = small_run("choco-sgd", family, peers);
   run.compression = {.codec = CodecId::top_k, .ratio = 0.25};
@@ -34,6 +42,10 @@ std::vector<RunFile> bulk_runs() {
   runs.push_back(small_run("d-psgd", "ring", 5));
   runs.back().mixing.order = MixingOrder::combine_then_adapt;
   runs.push_back(small_run("d-psgd", "ring", 1));
+  runs.push_back(in_parts(small_run("d-psgd", "ring", 5)));
+  runs.push_back(in_parts(small_run("all-reduce", "ring", 4)));
+  runs.push_back(in_parts(choco("one-peer-hypercube", 8)));
+  runs.back().synchrony.local_steps = 2;
   return runs;
 }
 
@@ -243,6 +255,55 @@ TEST(Simulation, AStepThatNeedsTheLastExchangeDoesNotOverlapIt) {
     ASSERT_FALSE(refused) << algorithm;
     EXPECT_NE(refused.error().message.find("overlap: none"), std::string::npos) << refused.error().message;
   }
+}
+
+// Parts that mix element by element, or tensor by tensor, come out as the whole does: they only leave earlier.
+TEST(Simulation, PartsThatLeaveEarlyChangeNoBit) {
+  for (const char* algorithm : {"d-psgd", "choco-sgd", "gradient-tracking", "qg-dsgdm", "relay-sgd", "parameter-server", "d2"}) {
+    const std::string_view name = algorithm;
+    RunFile run = small_run(algorithm, name == "parameter-server" ? "star" : name == "relay-sgd" ? "binary-tree" : "ring", 5);
+    if (name == "choco-sgd") run.compression = {.codec = CodecId::top_k, .ratio = 0.25};
+    const RunFile parted = in_parts(run);
+    run.trainer.task = parted.trainer.task;
+    const auto whole = must_simulate({.run = run}), parts = must_simulate({.run = parted});
+    EXPECT_TRUE(whole.good() && parts.good()) << algorithm << ": " << told(whole) << told(parts);
+    EXPECT_EQ(whole.models, parts.models) << algorithm;
+    EXPECT_GE(parts.sums_checked, whole.sums_checked) << algorithm;
+  }
+}
+
+// All-reduce cuts each part into slices of its own, which are summed in another order; adding up is all that differs.
+TEST(Simulation, AnAllReduceInPartsIsTheSameAverage) {
+  for (const char* algorithm : {"all-reduce", "all-reduce-halving-doubling"}) {
+    RunFile run = small_run(algorithm, "ring", 4);
+    const RunFile parted = in_parts(run);
+    run.trainer.task = parted.trainer.task;
+    const auto whole = must_simulate({.run = run}), parts = must_simulate({.run = parted});
+    EXPECT_TRUE(whole.good() && parts.good()) << algorithm << ": " << told(whole) << told(parts);
+    ASSERT_EQ(whole.models.size(), parts.models.size());
+    for (std::size_t peer = 0; peer < whole.models.size(); ++peer) {
+      EXPECT_EQ(parts.models[peer], parts.models[0]) << algorithm << ", peer " << peer;
+      for (std::size_t i = 0; i < whole.models[peer].size(); ++i) EXPECT_NEAR(whole.models[peer][i], parts.models[peer][i], 1e-5) << algorithm;
+    }
+  }
+}
+
+// Where sending takes as long as the backward pass, nearly all of it but the last part's hides behind that.
+TEST(Simulation, PartsThatLeaveEarlyHideBehindTheBackwardPass) {
+  RunFile run = in_parts(small_run("d-psgd", "ring", 4), 10);
+  run.trainer.task.dimension = 10000;
+  SimulationSetup setup{.run = run};
+  setup.network.latency = {.base = std::chrono::microseconds(100)};
+  setup.network.compute = {.base = std::chrono::milliseconds(30)};
+  setup.network.card_bandwidth = 80e3 / 20e-3;  // both neighbours' models in 20 ms, as long as the backward pass
+  const auto parts = must_simulate(setup);
+  setup.run.overlap = Overlap::none;
+  const auto whole = must_simulate(setup);
+  EXPECT_TRUE(whole.good() && parts.good()) << told(whole) << told(parts);
+  // 30 + 20 ms, and 30 + 2 ms, and what the channel adds.
+  EXPECT_NEAR(whole.seconds_per_round, 50e-3, 2e-3);
+  EXPECT_NEAR(parts.seconds_per_round, 32e-3, 3e-3);
+  EXPECT_EQ(whole.models, parts.models);
 }
 
 // A thousand peers with engines of their own, in seconds.

@@ -193,6 +193,13 @@ std::optional<sim::SimulationSetup> draw_setup(std::uint64_t seed) {
     setup.verify_replicas = draw.chance(0.3);
     // What does not go together is drawn again.
     if (!make_topology(setup.run.topology) || !check_run(setup.run)) continue;
+    if (Draw parts(mix_seed(seed, 2)); setup.run.overlap == Overlap::none && parts.chance(0.3)) {
+      RunFile run = setup.run;
+      run.overlap = Overlap::layerwise;
+      run.trainer.task.tensors = parts.between(1, run.trainer.task.dimension);
+      run.bucket_mib = static_cast<double>(parts.between(1, run.trainer.task.dimension)) * sizeof(float) / (1 << 20);
+      if (check_run(run)) setup.run = std::move(run);
+    }
     draw_network(draw, setup.run.topology.peers, &setup);
     if (Draw churn(mix_seed(seed, 1)); find_algorithm(setup.run.algorithm)->elastic && churn.chance(0.5)) {
       sim::SimulationSetup calm = setup;
@@ -210,9 +217,9 @@ std::optional<sim::SimulationSetup> draw_setup(std::uint64_t seed) {
 }
 
 std::string describe(const sim::SimulationSetup& setup, const sim::SimulationOutcome& outcome) {
-  std::string text = fmt::format("{} on {} of {}, codec {}, synchrony {}, {} steps{}\n", setup.run.algorithm, setup.run.topology.schedule.front().family,
+  std::string text = fmt::format("{} on {} of {}, codec {}, synchrony {}, overlap {}, {} steps{}\n", setup.run.algorithm, setup.run.topology.schedule.front().family,
                                  setup.run.topology.peers, static_cast<int>(setup.run.compression.codec),
-                                 static_cast<int>(setup.run.synchrony.mode), setup.run.trainer.steps,
+                                 static_cast<int>(setup.run.synchrony.mode), name(setup.run.overlap), setup.run.trainer.steps,
                                  setup.run.membership.mode == MembershipMode::elastic ? fmt::format(", {} crashes", setup.faults.crashes.size()) : "");
   if (outcome.error) text += outcome.error->message + "\n";
   for (const sim::Violation& violation : outcome.violations)

@@ -30,7 +30,8 @@ std::vector<float> sequence(const OptimizerOptions& options, double rate, float 
   Stream stream;
   std::vector<float> model = {start}, seen;
   for (const float g : gradients) {
-    (*optimizer)->apply(stream, rate, std::vector<float>{g}, model);
+    (*optimizer)->begin(rate);
+    (*optimizer)->apply(stream, 0, std::vector<float>{g}, model);
     seen.push_back(model[0]);
   }
   return seen;
@@ -82,6 +83,24 @@ TEST(AdamW, FirstStepIsTheLearningRateWhateverTheGradient) {
 
 class Checkpoint : public testing::TestWithParam<OptimizerOptions> {};
 
+TEST_P(Checkpoint, RangesInAnyOrderAreTheWholeBitForBit) {
+  constexpr std::size_t kCount = 100;
+  Stream stream;
+  Random random(4, Purpose::test);
+  auto whole = make_optimizer(GetParam(), kCount), parts = make_optimizer(GetParam(), kCount);
+  ASSERT_TRUE(whole && parts);
+  std::vector<float> one(kCount, 1.0f), other = one, gradient(kCount);
+  for (int step = 0; step < 5; ++step) {
+    for (float& g : gradient) g = static_cast<float>(random.normal());
+    (*whole)->begin(0.01);
+    (*whole)->apply(stream, 0, gradient, one);
+    (*parts)->begin(0.01);
+    for (const auto& [begin, end] : {std::pair<std::size_t, std::size_t>{70, 100}, {0, 33}, {33, 70}})
+      (*parts)->apply(stream, begin, std::span(gradient).subspan(begin, end - begin), std::span(other).subspan(begin, end - begin));
+  }
+  EXPECT_EQ(one, other);
+}
+
 TEST_P(Checkpoint, ContinuesBitForBit) {
   constexpr std::size_t kCount = 1000;
   Stream stream;
@@ -89,7 +108,8 @@ TEST_P(Checkpoint, ContinuesBitForBit) {
   const auto step = [&](Optimizer& optimizer, std::vector<float>& model, Random& from) {
     std::vector<float> gradient(kCount);
     for (float& g : gradient) g = static_cast<float>(from.normal());
-    optimizer.apply(stream, 0.01, gradient, model);
+    optimizer.begin(0.01);
+    optimizer.apply(stream, 0, gradient, model);
   };
   auto straight = make_optimizer(GetParam(), kCount), resumed = make_optimizer(GetParam(), kCount);
   ASSERT_TRUE(straight && resumed);

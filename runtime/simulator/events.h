@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <queue>
 #include <vector>
 
@@ -34,6 +35,7 @@ class EventQueue {
  public:
   // Time starts at one second, so that a clock never reads zero.
   static constexpr Time kStart{1'000'000'000};
+  static constexpr Time kNever{std::numeric_limits<std::int64_t>::max()};
 
   Time now() const { return now_; }
   // Times in the past mean now.

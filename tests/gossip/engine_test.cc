@@ -410,6 +410,15 @@ class EngineAlone : public ::testing::Test {
     const PeerId to[] = {0};
     nodes_[from].transport->send(*buffer, header, to, true);
   }
+  // From peer 3.
+  void forge(PayloadHeader header) {
+    const auto buffer = nodes_[3].transport->lease();
+    ASSERT_TRUE(buffer);
+    header.codec = static_cast<std::uint16_t>(CodecId::none);
+    const PeerId to[] = {0};
+    nodes_[3].transport->send(*buffer, header, to, true);
+  }
+
   void expect_corrupt(const Result<>& result, const std::string& who) {
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, Errc::corrupt) << result.error().message;
@@ -571,29 +580,14 @@ TEST_F(EngineAlone, AStrangersPayloadIsCorruptWhenItsRoundCloses) {
 TEST_F(EngineAlone, APartThatTheVectorDoesNotHaveIsCorrupt) {
   engine_->publish(model_, 0);
   send(1, 0);
-  auto buffer = nodes_[3].transport->lease();
-  ASSERT_TRUE(buffer);
-  PayloadHeader header;
-  header.codec = static_cast<std::uint16_t>(CodecId::none);
-  header.bucket = 1;
-  header.count = 4;
-  header.used = 16;
-  const PeerId to[] = {0};
-  nodes_[3].transport->send(*buffer, header, to, true);
+  forge({.count = 4, .used = 16, .bucket = 1});
   expect_corrupt(turns(5), "peer 3 sent a payload of part 1");
 }
 
 TEST_F(EngineAlone, ADamagedPayloadIsCorruptAndNamed) {
   engine_->publish(model_, 0);
   send(1, 0);
-  auto buffer = nodes_[3].transport->lease();
-  ASSERT_TRUE(buffer);
-  PayloadHeader header;
-  header.codec = static_cast<std::uint16_t>(CodecId::none);
-  header.count = 4;
-  header.used = 15;
-  const PeerId to[] = {0};
-  nodes_[3].transport->send(*buffer, header, to, true);
+  forge({.count = 4, .used = 15});
   expect_corrupt(turns(5), "peer 3");
 }
 

@@ -198,9 +198,9 @@ Diagnosis diagnose() {
   diagnosis.findings = {find_build(), find_kernel(),        find_cores(),       find_locked_memory(), find_open_files(),
                         find_shared_memory(), find_interfaces(),  find_rdma(),          find_ucx(),
                         find_libfabric(),     find_cuda_driver(), find_cuda_toolkit(),  find_nccl()};
-  diagnosis.ready = std::none_of(
-      diagnosis.findings.begin(), diagnosis.findings.end(),
-      [](const Finding& finding) { return finding.name == "UCX" && finding.state != Finding::State::found; });
+  diagnosis.ready = std::any_of(diagnosis.findings.begin(), diagnosis.findings.end(), [](const Finding& finding) {
+    return (finding.name == "UCX" || finding.name == "libfabric") && finding.state == Finding::State::found;
+  });
   return diagnosis;
 }
 

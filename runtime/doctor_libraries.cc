@@ -8,13 +8,11 @@
 #include <set>
 
 #include "base/file.h"
+#include "transports/ofi.h"
 
 #ifdef GOSSAMER_HAVE_UCX
 #include <ucp/api/ucp.h>
 #include <uct/api/uct.h>
-#endif
-#ifdef GOSSAMER_HAVE_LIBFABRIC
-#include <rdma/fabric.h>
 #endif
 
 namespace gossamer {
@@ -108,25 +106,20 @@ Finding find_ucx() {
 }
 
 Finding find_libfabric() {
-  Finding finding{.name = "libfabric"};
-#ifdef GOSSAMER_HAVE_LIBFABRIC
-  const auto version = fi_version();
-  finding.detail = fmt::format("{}.{}", FI_MAJOR(version), FI_MINOR(version));
-  std::set<std::string> providers;
-  fi_info* all = nullptr;
-  if (fi_getinfo(FI_VERSION(1, 17), nullptr, nullptr, 0, nullptr, &all) == 0) {
-    for (const fi_info* info = all; info != nullptr; info = info->next)
-      providers.insert(info->fabric_attr->prov_name);
-    fi_freeinfo(all);
+  Finding finding{.name = "libfabric", .detail = ofi_version()};
+  if (finding.detail.empty()) {
+    finding.state = Finding::State::missing;
+    finding.detail = "this build has none";
+    finding.remedy =
+        "for fabrics that UCX does not serve: install libfabric-dev (1.17 or later) and build with "
+        "-Dlibfabric=enabled";
+    return finding;
   }
-  finding.items.assign(providers.begin(), providers.end());
-#else
-  finding.state = Finding::State::missing;
-  finding.detail = "this build has none";
-  finding.remedy =
-      "for fabrics that UCX does not serve: install libfabric-dev (1.17 or later) and build with "
-      "-Dlibfabric=enabled";
-#endif
+  finding.items = ofi_providers();
+  if (finding.items.empty()) {
+    finding.state = Finding::State::problem;
+    finding.remedy = "no provider of it carries reliable datagrams here; `fi_info -l` lists what it was built with";
+  }
   return finding;
 }
 

@@ -70,7 +70,7 @@ void add_run(CLI::App& app, const PeerMain& peer_main, int* code) {
   run->add_option("FILE", options->arguments.file, "The run file")->required();
   options->add_to(*run);
   run->add_option("--transport", options->transport, "Same as --set transport.kind=KIND")
-      ->type_name("loopback|ucx");
+      ->type_name("loopback|ucx|libfabric");
   run->add_option("--out", options->arguments.out, "Output folder; default out/<name>-<time>")
       ->type_name("DIR");
   run->add_flag("--force", options->arguments.force, "Write into an output folder that is not empty");
@@ -97,7 +97,7 @@ void add_peer(CLI::App& app, const PeerMain& peer_main, int* code) {
                    "Where rank 0 listens and all others call")
       ->type_name("HOST:PORT");
   peer->add_option("--transport", options->transport, "Same as --set transport.kind=KIND")
-      ->type_name("loopback|ucx");
+      ->type_name("loopback|ucx|libfabric");
   peer->add_option("--out", options->arguments.out, "Output folder; default out/<name>")->type_name("DIR");
   peer->add_flag("--quiet", options->arguments.quiet, "Only warnings and errors, no status line");
   peer->add_flag("--verbose", options->arguments.verbose, "Also what helps to find a problem");

@@ -57,7 +57,8 @@ Result<> Peer::run() {
 Result<> Peer::join() {
   GOSSAMER_TRY_ASSIGN(topology_, make_topology(run_.topology));
   const FabricOptions fabric{.kind = run_.transport.kind,
-                             .ucx = {.tls = run_.transport.tls, .net_devices = run_.transport.interface},
+                             .ucx = {.tls = run_.transport.tls, .interface = run_.transport.interface},
+                             .ofi = {.provider = run_.transport.provider, .interface = run_.transport.interface},
                              .loopback = {},
                              .hub = process_.hub};
   GOSSAMER_TRY_ASSIGN(fabric_, make_fabric(fabric));

@@ -163,7 +163,7 @@ Result<> be_peer(const PeerArguments& arguments, const PeerMain& peer_main) {
   if (process.run.transport.kind == "loopback" && process.place.peers > 1)
     return fail(Errc::invalid_argument,
                 "the loopback transport joins the threads of one process; use `gossamer run`, or "
-                "transport.kind: ucx");
+                "transport.kind: ucx (or libfabric)");
   // All peers write here, so what is there already may be a neighbour's.
   std::error_code error;
   std::filesystem::create_directories(process.out, error);

@@ -100,13 +100,17 @@ void read_mixing(const YamlMap& map, MixingOptions* options) {
 }
 
 void read_transport(const YamlMap& map, TransportOptions* options) {
-  options->kind = map.choice<std::string>("kind", {{"ucx", "ucx"}, {"loopback", "loopback"}}, options->kind);
+  options->kind = map.choice<std::string>("kind", {{"ucx", "ucx"}, {"libfabric", "libfabric"}, {"loopback", "loopback"}}, options->kind);
   options->checksum = map.boolean("checksum", options->checksum);
   options->interface = map.text("interface", options->interface);
   if (options->kind == "ucx")
     options->tls = map.text("tls", options->tls);
   else
     map.inapplicable("tls", "kind", "is a setting of UCX; it belongs to kind: ucx");
+  if (options->kind == "libfabric")
+    options->provider = map.text("provider", options->provider);
+  else
+    map.inapplicable("provider", "kind", "is a setting of libfabric; it belongs to kind: libfabric");
 }
 
 void read_deadlines(const YamlMap& map, DeadlineOptions* options) {

@@ -47,9 +47,10 @@ struct MixingOptions {
 };
 
 struct TransportOptions {
-  std::string kind = "ucx";  // ucx | loopback
+  std::string kind = "ucx";  // ucx | libfabric | loopback
   std::string interface;     // network interface name or subnet; empty chooses
   std::string tls;           // UCX_TLS for this run; empty leaves UCX's own choice
+  std::string provider;      // of libfabric; empty leaves libfabric's own choice
   bool checksum = false;
 };
 

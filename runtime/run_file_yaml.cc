@@ -187,6 +187,7 @@ std::string to_yaml(const RunFile& run) {
   transport.text("kind", run.transport.kind);
   if (!run.transport.interface.empty()) transport.text("interface", run.transport.interface);
   if (!run.transport.tls.empty()) transport.text("tls", run.transport.tls);
+  if (!run.transport.provider.empty()) transport.text("provider", run.transport.provider);
   transport.boolean("checksum", run.transport.checksum);
 
   const Section deadlines = top.map("deadlines");

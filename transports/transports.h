@@ -8,14 +8,16 @@
 
 #include "transports/fabric.h"
 #include "transports/loopback.h"
+#include "transports/ofi.h"
 #include "transports/ucx.h"
 
 namespace gossamer {
 
 struct FabricOptions {
-  std::string kind = "ucx";  // "ucx", or "loopback" for peers that are threads of one process
+  std::string kind = "ucx";  // "ucx", "libfabric", or "loopback" for peers that are threads of one process
 
   UcxOptions ucx;                    // read where kind is "ucx"
+  OfiOptions ofi;                    // read where kind is "libfabric"
   LoopbackOptions loopback;          // read where kind is "loopback"
   std::shared_ptr<LoopbackHub> hub;  // needed where kind is "loopback"; the peers of one process share it
 };

@@ -37,6 +37,9 @@ struct UcxOptions {
   std::string tls;
   // Network devices, "mlx5_0:1" or "eth0", comma-separated.  Empty: UCX_NET_DEVICES, or else all of them.
   std::string net_devices;
+  // The network by an interface, a subnet or an address instead ("eth0", "10.1.0.0/16"); what is none of these is taken for
+  // the name of a device.  Wins over net_devices.
+  std::string interface;
   // Further UCX settings by their names without UCX_, for example {"RNDV_THRESH", "64K"}.  They win over the
   // environment.
   std::vector<std::pair<std::string, std::string>> settings;

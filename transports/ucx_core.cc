@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "transports/interfaces.h"
 #include "transports/ucx_printed.h"
 
 // Part of UCX's development headers in most, not all, packages.
@@ -77,7 +78,17 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   std::vector<std::pair<std::string, std::string>> settings = {{"CONN_NB", "y"}};
   settings.insert(settings.end(), options.settings.begin(), options.settings.end());
   if (!options.tls.empty()) settings.emplace_back("TLS", options.tls);
-  if (!options.net_devices.empty()) settings.emplace_back("NET_DEVICES", options.net_devices);
+  if (!options.interface.empty()) {
+    const std::vector<std::string> interfaces = interfaces_of(options.interface);
+    if (interfaces.empty())
+      return fail(Errc::invalid_argument, "no interface of this machine has an address in `" + options.interface +
+                                              "` (transport.interface); `ip -brief address` lists what there is");
+    std::string devices;
+    for (const std::string& interface : interfaces) devices += (devices.empty() ? "" : ",") + interface;
+    settings.emplace_back("NET_DEVICES", devices);
+  } else if (!options.net_devices.empty()) {
+    settings.emplace_back("NET_DEVICES", options.net_devices);
+  }
   // Where this UCX knows it (1.11): no wire-up before the first message, see Endpoint.
   (void)ucp_config_modify(config.get(), "RESOLVE_REMOTE_EP_ID", "n");
   for (const auto& [key, value] : settings)
@@ -95,6 +106,7 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   if (setting(in_force, "RNDV_THRESH") == "auto" && !may_use_rdma(core->tls_)) (void)ucp_config_modify(config.get(), "RNDV_THRESH", "inf");
   core->devices_ = setting(in_force, "NET_DEVICES");
   core->shared_memory_ = allows_shared_memory(core->tls_);
+  core->loopback_only_ = are_loopback(core->devices_);
 
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
@@ -167,6 +179,7 @@ std::string Core::address() const {
   ucp_worker_release_address(worker_, worker);
   return pack(Address{.nonce = nonce_,
                       .machine = machine_,
+                      .network = loopback_only_ ? wire::this_network() : 0,
                       .process = machine_ != 0 ? wire::this_process() : wire::Process{},
                       .dialect = dialect(),
                       .endpoint = bytes});
@@ -174,7 +187,8 @@ std::string Core::address() const {
 
 std::string Core::description() const {
   std::string text = "UCX " + ucx_version() + ", transports " + tls_ + ", devices " + devices_ +
-                     "; a put is a copy into mapped memory on one machine, else an active message";
+                     (loopback_only_ ? " (loopback: this machine only)" : "") +
+                     "; advertises " + advertised(devices_) + "; a put is a copy into mapped memory on one machine, else an active message";
   if (!unmapped_.empty()) text += " (also to neighbours: " + unmapped_ + ")";
   for (const auto& [nonce, endpoint] : endpoints_) {
     text += (endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):") +

@@ -241,6 +241,7 @@ class Core {
   std::uint64_t nonce_ = 0;
   std::uint64_t machine_ = 0;
   bool shared_memory_ = false;
+  bool loopback_only_ = false;  // its addresses mean nothing on another machine
   std::string tls_, devices_;
   std::string unmapped_;  // why memory of a neighbour could not be mapped, the last time
 

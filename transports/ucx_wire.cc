@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <initializer_list>
 
+#include "transports/interfaces.h"
 #include "transports/ucx.h"
 
 namespace gossamer::ucx {
@@ -37,6 +38,27 @@ bool may_use_rdma(std::string_view tls) {
   std::error_code error;
   return names_one_of(tls, {"all", "ib", "rc", "rc_v", "rc_x", "rc_verbs", "rc_mlx5", "dc", "dc_x", "dc_mlx5", "ud", "ud_v", "ud_x", "ud_verbs", "ud_mlx5"}) &&
          !std::filesystem::is_empty("/sys/class/infiniband", error) && !error;
+}
+
+bool are_loopback(std::string_view devices) {
+  bool any = false;
+  for (const NetworkAddress& address : network_addresses()) {
+    if (!names_one_of(devices, {address.interface})) continue;
+    if (!address.loopback) return false;
+    any = true;
+  }
+  // "lo,mlx5_0:1" has one that is no interface.
+  const auto interfaces = 1 + std::ranges::count(devices, ',');
+  return any && interfaces == 1;
+}
+
+std::string advertised(std::string_view devices) {
+  std::string text;
+  for (const NetworkAddress& address : network_addresses()) {
+    const bool meant = devices == "all" ? !address.loopback : names_one_of(devices, {address.interface});
+    if (meant && !address.link_local) text += (text.empty() ? "" : ", ") + address.interface + " " + address.text;
+  }
+  return text.empty() ? "no IP address" : text;
 }
 
 }  // namespace gossamer::ucx

@@ -24,4 +24,11 @@ bool may_use_rdma(std::string_view tls);
 // Whether a UCX_TLS value lets UCX use shared memory.
 bool allows_shared_memory(std::string_view tls);
 
+// Whether a UCX_NET_DEVICES value names loopback interfaces only.
+bool are_loopback(std::string_view devices);
+
+// The IP addresses of the interfaces that a UCX_NET_DEVICES value lets UCX use, for people; UCX tells nobody but this machine
+// of its loopback addresses.
+std::string advertised(std::string_view devices);
+
 }  // namespace gossamer::ucx

@@ -39,6 +39,8 @@ Result<> Waiter::watch(int descriptor) {
   return fail(Errc::io, std::string("cannot wait for a fabric's descriptor: ") + std::strerror(errno));
 }
 
+void Waiter::unwatch(int descriptor) { (void)::epoll_ctl(all_.number(), EPOLL_CTL_DEL, descriptor, nullptr); }
+
 void Waiter::wake_after(long nanoseconds) {
   if (timer_set_) {
     std::uint64_t expirations = 0;

@@ -18,8 +18,9 @@ class Waiter {
 
   int fd() const { return all_.number(); }
 
-  // Stays watched until it is closed.
+  // Stays watched until it is closed, or until then.
   Result<> watch(int descriptor);
+  void unwatch(int descriptor);
 
   // From now on, or never if 0.  Cheap where nothing changes.
   void wake_after(long nanoseconds);

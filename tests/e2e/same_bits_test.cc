@@ -43,6 +43,21 @@ TEST_P(SameBits, OverEveryWireAndInEveryRunOfASeed) {
   EXPECT_FALSE(models("other", {"transport={kind: loopback}", "seed=2"}) == loopback) << "the seed does nothing";
 }
 
+class SameBitsOverLibfabric : public SameBits {};
+
+TEST_P(SameBitsOverLibfabric, AsOverTheLoopback) {
+  const std::string loopback = models("loopback", {"transport={kind: loopback}"});
+  EXPECT_TRUE(models("tcp", {"transport={kind: libfabric, provider: tcp, interface: lo}"}) == loopback) << "over TCP";
+  EXPECT_TRUE(models("shm", {"transport={kind: libfabric, provider: shm}"}) == loopback) << "over shared memory";
+}
+
+#ifdef GOSSAMER_HAVE_LIBFABRIC
+INSTANTIATE_TEST_SUITE_P(Methods, SameBitsOverLibfabric, testing::Values(Method{"d_psgd_ring", "d-psgd", {}}),
+                         [](const auto& info) { return info.param.label; });
+#else
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SameBitsOverLibfabric);
+#endif
+
 INSTANTIATE_TEST_SUITE_P(
     Methods, SameBits,
     testing::Values(Method{"all_reduce", "all-reduce", {}}, Method{"d_psgd_ring", "d-psgd", {}},

@@ -226,6 +226,8 @@ INSTANTIATE_TEST_SUITE_P(
             "run.yaml:3:35: deadlines.round: a round that waits for a paused peer would end the run after 8 s, before the peer is taken for "
             "dead after 10 s and the others go on (membership.mode: elastic); make round longer than silence"},
         Bad{QUADRATIC "name: a/b", "run.yaml:2:7: name: is part of a folder's name; write a word without /"},
+        Bad{QUADRATIC "transport: {kind: ucx, provider: tcp}",
+            "run.yaml:2:34: transport.provider: is a setting of libfabric; it belongs to kind: libfabric"},
         Bad{QUADRATIC "transport: {kind: loopback, tls: tcp}",
             "run.yaml:2:34: transport.tls: is a setting of UCX; it belongs to kind: ucx"},
         Bad{"trainer: {task: mlp}", "run.yaml:1:10: trainer.data.format: is missing; add it"},
@@ -349,9 +351,10 @@ RunFile random_run(std::uint64_t seed) {
   t.steps = random.below(1000);
   t.pace = std::chrono::milliseconds(random.below(1000));
   if (random.below(2) == 0) t.slow = {.peer = static_cast<PeerId>(random.below(2)), .factor = 1.5 + real(9)};
-  run.transport.kind = pick("ucx", "loopback");
+  run.transport.kind = pick("ucx", "libfabric", "loopback");
   run.transport.interface = pick("", "eth0", "10.0.0.0/8");
   if (run.transport.kind == "ucx") run.transport.tls = pick("", "tcp,self", "^ib");
+  if (run.transport.kind == "libfabric") run.transport.provider = pick("", "tcp", "verbs;ofi_rxm");
   run.transport.checksum = random.below(2) == 0;
   run.deadlines.join = Duration(1 + static_cast<std::int64_t>(random.below(1'000'000'000'000)));
   run.deadlines.heartbeat = Duration(1 + static_cast<std::int64_t>(random.below(1'000'000'000)));
@@ -435,6 +438,7 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(a.transport.kind, b.transport.kind);
   EXPECT_EQ(a.transport.interface, b.transport.interface);
   EXPECT_EQ(a.transport.tls, b.transport.tls);
+  EXPECT_EQ(a.transport.provider, b.transport.provider);
   EXPECT_EQ(a.transport.checksum, b.transport.checksum);
   EXPECT_EQ(a.deadlines.join, b.deadlines.join);
   EXPECT_EQ(a.deadlines.heartbeat, b.deadlines.heartbeat);

@@ -2,6 +2,7 @@
 #include "tests/transports/fabric_harness.h"
 #include "transports/faulty.h"
 #include "transports/loopback.h"
+#include "transports/ofi.h"
 #include "transports/ucx.h"
 
 namespace gossamer::testing {
@@ -40,6 +41,26 @@ Backend ucx(std::string name, UcxOptions options, bool sees_connect_failures) {
           ucx_version().empty() ? "this build has no UCX (libucx-dev)" : "", sees_connect_failures};
 }
 
+class OfiWorld final : public World {
+ public:
+  explicit OfiWorld(OfiOptions options) : options_(std::move(options)) {}
+  Result<std::unique_ptr<Fabric>> make() override { return make_ofi(options_); }
+
+ private:
+  OfiOptions options_;
+};
+
+// libfabric tells nobody that an address answers no more.
+Backend ofi(std::string name, OfiOptions options) {
+  Backend backend{std::move(name), [options] { return std::make_unique<OfiWorld>(options); }, "", false};
+  if (ofi_version().empty()) {
+    backend.missing = "this build has no libfabric (libfabric-dev)";
+  } else if (const auto probe = make_ofi(options); !probe && probe.error().code == Errc::unsupported) {
+    backend.missing = probe.error().message;
+  }
+  return backend;
+}
+
 }  // namespace
 
 std::vector<Backend> all_backends() {
@@ -52,6 +73,11 @@ std::vector<Backend> all_backends() {
       ucx("ucx_shared_memory", {.tls = "posix,sysv,self"}, false),
       // As where neighbours may not map each other's memory.
       ucx("ucx_shared_memory_by_messages", {.tls = "posix,sysv,self", .map_neighbours = false}, false),
+      ofi("libfabric_tcp", {.provider = "tcp", .interface = "lo", .map_neighbours = false}),
+      ofi("libfabric_tcp_mapped", {.provider = "tcp", .interface = "lo"}),
+      ofi("libfabric_shm", {.provider = "shm"}),
+      ofi("libfabric_shm_not_mapped", {.provider = "shm", .map_neighbours = false}),
+      ofi("libfabric_verbs", {.provider = "verbs;ofi_rxm", .map_neighbours = false}),
   };
 }
 

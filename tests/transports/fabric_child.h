@@ -15,18 +15,11 @@
 
 #include "tests/transports/fabric_harness.h"
 #include "tests/transports/pipe_messages.h"
+#include "tests/transports/wires.h"
 
 extern char** environ;
 
 namespace gossamer::testing {
-
-struct Wire {
-  std::string name, tls, net_devices;
-  bool sees_deaths;  // UCX tells that a process on the other side died
-  bool maps = true;  // memory of a neighbour is mapped, not reached by messages
-};
-
-inline void PrintTo(const Wire& wire, std::ostream* out) { *out << wire.name; }
 
 // Killed and reaped at the end.
 class Child {
@@ -38,7 +31,8 @@ class Child {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, to_child[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, from_child[1], STDOUT_FILENO);
-    const char* arguments[] = {FABRIC_PROCESS, wire.tls.c_str(), wire.net_devices.c_str(), role, nullptr};
+    const char* arguments[] = {FABRIC_PROCESS, wire.kind.c_str(), wire.transport.c_str(), wire.network.c_str(),
+                               wire.maps ? "maps" : "", role, nullptr};
     if (::posix_spawn(&pid_, FABRIC_PROCESS, &actions, nullptr, const_cast<char**>(arguments), environ) != 0)
       pid_ = -1;
     posix_spawn_file_actions_destroy(&actions);

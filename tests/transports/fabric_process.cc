@@ -1,6 +1,6 @@
 // One peer as a process, for fabric_processes_test.
 //
-// Usage: fabric_process TLS NET_DEVICES ROLE.  Standard input and output are pipes to the test; every message
+// Usage: fabric_process KIND TRANSPORT NETWORK MAPS ROLE, the first four as in Wire.  Standard input and output are pipes to the test; every message
 // on them is a length (u32) and that many bytes.
 //   ROLE sink:   sends its address and its region's key, then answers each put with a notice "<number> good"
 //   or
@@ -19,7 +19,7 @@
 
 #include "tests/transports/fabric_harness.h"
 #include "tests/transports/pipe_messages.h"
-#include "transports/ucx.h"
+#include "tests/transports/wires.h"
 
 namespace gossamer::testing {
 namespace {
@@ -159,16 +159,14 @@ class Mesh {
 }  // namespace gossamer::testing
 
 int main(int argc, char** argv) {
-  if (argc != 4) return 64;
+  if (argc != 6) return 64;
   ::alarm(60);  // whatever happens to the test, no process stays behind
-  gossamer::UcxOptions options;
-  options.tls = argv[1];
-  options.net_devices = argv[2];
-  auto fabric = gossamer::make_ucx(options);
+  auto fabric = gossamer::testing::make_fabric(
+      {.name = "", .kind = argv[1], .transport = argv[2], .network = argv[3], .maps = *argv[4] != '\0'});
   if (!fabric) {
     std::fprintf(stderr, "%s\n", fabric.error().message.c_str());
     return 1;
   }
-  if (std::strcmp(argv[3], "mesh") == 0) return gossamer::testing::Mesh(std::move(*fabric)).run();
-  return gossamer::testing::sink(**fabric, std::strcmp(argv[3], "stuck") == 0);
+  if (std::strcmp(argv[5], "mesh") == 0) return gossamer::testing::Mesh(std::move(*fabric)).run();
+  return gossamer::testing::sink(**fabric, std::strcmp(argv[5], "stuck") == 0);
 }

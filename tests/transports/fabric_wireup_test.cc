@@ -1,4 +1,4 @@
-// Processes that die while UCX wires their connections up, again and again.  The others must not notice more than
+// Processes that die while their connections are wired up, again and again.  The others must not notice more than
 // that: they go on talking to each other, and they end in good order.
 #include <gtest/gtest.h>
 
@@ -8,7 +8,6 @@
 #include <thread>
 
 #include "tests/transports/fabric_child.h"
-#include "transports/ucx.h"
 
 namespace gossamer::testing {
 namespace {
@@ -18,7 +17,7 @@ constexpr std::size_t kPeers = 6;
 class FabricWireUp : public ::testing::TestWithParam<Wire> {
  protected:
   void SetUp() override {
-    if (ucx_version().empty()) GTEST_SKIP() << "this build has no UCX (libucx-dev)";
+    if (const std::string reason = missing(GetParam()); !reason.empty()) GTEST_SKIP() << reason;
   }
 
   struct Peer {
@@ -101,13 +100,16 @@ class FabricWireUp : public ::testing::TestWithParam<Wire> {
   }
 };
 
-TEST_P(FabricWireUp, SurvivorsOfPeersThatDieInItGoOn) { many(8); }
+// A process takes 0.4 s to start libfabric.
+TEST_P(FabricWireUp, SurvivorsOfPeersThatDieInItGoOn) { many(GetParam().kind == "libfabric" ? 2 : 8); }
 
 using FabricWireUpChaos = FabricWireUp;
-TEST_P(FabricWireUpChaos, SurvivorsGoOnManyTimes) { many(400); }
+TEST_P(FabricWireUpChaos, SurvivorsGoOnManyTimes) { many(GetParam().kind == "libfabric" ? 60 : 400); }
 
-const auto kWires = ::testing::Values(Wire{"tcp", "tcp,self", "lo", true},
-                                      Wire{"shared_memory", "posix,sysv,self", "", false});
+const auto kWires = ::testing::Values(Wire{"tcp", "ucx", "tcp,self", "lo"},
+                                      Wire{"shared_memory", "ucx", "posix,sysv,self", ""},
+                                      Wire{"libfabric_tcp", "libfabric", "tcp", "lo", false},
+                                      Wire{"libfabric_shm", "libfabric", "shm", ""});
 INSTANTIATE_TEST_SUITE_P(Over, FabricWireUp, kWires, [](const auto& info) { return info.param.name; });
 INSTANTIATE_TEST_SUITE_P(Over, FabricWireUpChaos, kWires, [](const auto& info) { return info.param.name; });
 

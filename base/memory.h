@@ -30,6 +30,14 @@ class Stream {
   virtual MemoryKind kind() const { return MemoryKind::host; }
   // Returns when all work enqueued so far is done.
   virtual void synchronize() {}
+
+  // Host streams: calls part(context, p) for p = 0 .. parts-1, at most width() at once, and returns when all are done.
+  // Here the caller's thread does it all; kernels/parallel.h has a stream with threads.
+  using Part = void (*)(void* context, std::size_t part);
+  virtual std::size_t width() const { return 1; }
+  virtual void run(std::size_t parts, Part part, void* context) {
+    for (std::size_t p = 0; p < parts; ++p) part(context, p);
+  }
 };
 
 // Host memory aligned to a cache line (64 bytes), zeroed, movable, not copyable.

@@ -5,20 +5,13 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/chunks.h"
+#include "kernels/codes.h"
 #include "kernels/vector.h"
 #include "kernels/wire.h"
 
 namespace gossamer {
 namespace {
-
-std::string describe(const Layout& layout, std::size_t element) {
-  for (const Tensor& tensor : layout.tensors())
-    if (element >= tensor.offset && element - tensor.offset < tensor.count)
-      return tensor.name.empty()
-                 ? fmt::format("element {}", element)
-                 : fmt::format("element {} of tensor '{}'", element - tensor.offset, tensor.name);
-  return fmt::format("element {}", element);
-}
 
 // The element of largest magnitude, which is the first NaN or infinity where there is one.
 std::size_t find_largest(std::span<const float> x) {
@@ -68,7 +61,7 @@ Result<std::size_t> BlockCodec::encode(Stream& stream, std::span<const float> x,
   GOSSAMER_CHECK(encoded.size() >= capacity(layout), "less room than capacity()");
   if (!all_finite(x))
     return fail(Errc::diverged,
-                fmt::format("{}: {} is NaN or infinite", name(), describe(layout, find_largest(x))));
+                fmt::format("{}: {} is NaN or infinite", name(), describe_element(layout, find_largest(x))));
   write_prelude(seed, encoded.data());
   std::size_t used = prelude_size();
   bool representable = true;
@@ -82,22 +75,54 @@ Result<std::size_t> BlockCodec::encode(Stream& stream, std::span<const float> x,
   if (!representable)
     return fail(Errc::diverged,
                 fmt::format("{}: values too large to encode in float32, the largest of them {} at {}", name(),
-                            x[used], describe(layout, used)));
+                            x[used], describe_element(layout, used)));
   return used;
 }
 
-Result<> BlockCodec::add_decoded(Stream& stream, std::span<const std::byte> encoded, const Layout& layout,
-                                 float scale, std::span<float> target) const {
+Result<> BlockCodec::decode(Stream& stream, std::span<const WeightedPayload> payloads, const Layout& layout,
+                            const DecodeInto& into) const {
   GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
-  GOSSAMER_CHECK(target.size() == layout.size(), "the vector is not that of the layout");
+  for (const WeightedPayload& payload : payloads) GOSSAMER_TRY(check(payload.encoded, layout));
+  const std::span<float> out = into.out;
+  switch (into.target) {
+    case DecodeTo::assign:
+      std::fill(out.begin(), out.end(), 0.0f);
+      [[fallthrough]];
+    case DecodeTo::add:
+      for (const WeightedPayload& payload : payloads) add(payload.encoded, layout, payload.weight, out);
+      break;
+    case DecodeTo::follow:
+      add(payloads[0].encoded, layout, 1.0f, out);
+      for (std::size_t i = 0; i < out.size(); ++i) into.sum[i] += payloads[0].weight * (out[i] - into.own[i]);
+      break;
+    case DecodeTo::difference: {
+      std::vector<float> q(layout.size());
+      std::fill(out.begin(), out.end(), 0.0f);
+      for (const WeightedPayload& payload : payloads) {
+        std::fill(q.begin(), q.end(), 0.0f);
+        add(payload.encoded, layout, 1.0f, q);
+        for (std::size_t i = 0; i < q.size(); ++i) out[i] += payload.weight * (q[i] - into.own[i]);
+      }
+      break;
+    }
+    case DecodeTo::wide: {
+      std::vector<float> q(layout.size());
+      add(payloads[0].encoded, layout, 1.0f, q);
+      for (std::size_t i = 0; i < q.size(); ++i) into.wide[i] += into.wide_weight * static_cast<double>(q[i]);
+      break;
+    }
+  }
+  return {};
+}
+
+Result<> BlockCodec::check(std::span<const std::byte> encoded, const Layout& layout) const {
   const std::size_t size = capacity(layout);
   if (encoded.size() != size)
     return fail(Errc::corrupt,
                 fmt::format("{} payload of {} bytes where this model and these options take {}: does "
                             "the sender run another run file?",
                             name(), encoded.size(), size));
-  GOSSAMER_TRY_ASSIGN(const std::uint64_t seed, read_prelude(encoded.data()));
-
+  GOSSAMER_TRY(read_prelude(encoded.data()));
   const std::byte* from = encoded.data() + prelude_size();
   const char* refused = nullptr;
   std::size_t where = 0;
@@ -108,16 +133,18 @@ Result<> BlockCodec::add_decoded(Stream& stream, std::span<const std::byte> enco
     return refused == nullptr;
   });
   if (refused != nullptr)
-    return fail(Errc::corrupt,
-                fmt::format("{} payload, block at {}: {}", name(), describe(layout, where), refused));
+    return fail(Errc::corrupt, fmt::format("{} payload, block at {}: {}", name(), describe_element(layout, where), refused));
+  return {};
+}
 
-  from = encoded.data() + prelude_size();
+void BlockCodec::add(std::span<const std::byte> encoded, const Layout& layout, float scale, std::span<float> target) const {
+  const std::uint64_t seed = read_prelude(encoded.data()).value_or(0);
+  const std::byte* from = encoded.data() + prelude_size();
   for_each_block(layout, [&](std::size_t block, std::size_t first, std::size_t count) {
     add_block(from, {seed, block}, scale, target.subspan(first, count));
     from += block_size(count);
     return true;
   });
-  return {};
 }
 
 }  // namespace gossamer

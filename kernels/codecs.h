@@ -2,16 +2,15 @@
 #pragma once
 
 #include "kernels/compressor.h"
+#include "kernels/implementations.h"
 
 namespace gossamer {
 
-std::unique_ptr<Compressor> make_identity_codec();
-std::unique_ptr<Compressor> make_fp16_codec(Scope scope);
-std::unique_ptr<Compressor> make_bf16_codec();
-std::unique_ptr<Compressor> make_top_k_codec(Scope scope, double ratio);
-std::unique_ptr<Compressor> make_random_k_codec(Scope scope, double ratio, bool unbiased);
-std::unique_ptr<Compressor> make_sign_codec(Scope scope);
-std::unique_ptr<Compressor> make_qsgd_codec(Scope scope, std::uint32_t levels, bool unbiased);
+// Codecs of one scale and one code per element: all but the sparsifiers.
+std::unique_ptr<Compressor> make_tile_codec(const CompressionOptions& options, const Kernels& kernels);
+
+std::unique_ptr<Compressor> make_top_k_codec(Scope scope, double ratio, const Kernels& kernels);
+std::unique_ptr<Compressor> make_random_k_codec(Scope scope, double ratio, bool unbiased, const Kernels& kernels);
 
 // How many of `count` > 0 elements the sparsifiers keep: max(1, floor(ratio * count)), in fp64.
 std::size_t kept(double ratio, std::size_t count);

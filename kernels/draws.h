@@ -26,12 +26,19 @@ enum class DrawUse : std::uint32_t { rounding = 1, rotation = 2, strata = 3, ske
 
 inline constexpr std::size_t kDrawTile = 256;
 
+// The key of one encoding.
+inline std::uint64_t draw_key(std::uint64_t seed) {
+  return mix_seed(seed, static_cast<std::uint64_t>(Purpose::codec));
+}
+
 class CodecDraws {
  public:
-  explicit CodecDraws(std::uint64_t seed) {
-    const std::uint64_t key = mix_seed(seed, static_cast<std::uint64_t>(Purpose::codec));
-    key_ = {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)};
-  }
+  explicit CodecDraws(std::uint64_t seed) : CodecDraws(Key{draw_key(seed)}) {}
+
+  struct Key {
+    std::uint64_t value;
+  };
+  explicit CodecDraws(Key key) : key_{static_cast<std::uint32_t>(key.value), static_cast<std::uint32_t>(key.value >> 32)} {}
 
   Philox4 words(DrawUse use, std::size_t block, std::uint64_t index) const {
     return philox4x32<7>({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),

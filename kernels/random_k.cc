@@ -13,6 +13,7 @@
 
 #include "kernels/block_codec.h"
 #include "kernels/codecs.h"
+#include "kernels/codes.h"
 #include "kernels/draws.h"
 #include "kernels/wire.h"
 
@@ -97,7 +98,7 @@ class RandomKCodec final : public BlockCodec {
 
 }  // namespace
 
-std::unique_ptr<Compressor> make_random_k_codec(Scope scope, double ratio, bool unbiased) {
+std::unique_ptr<Compressor> make_random_k_codec(Scope scope, double ratio, bool unbiased, const Kernels&) {
   return std::make_unique<RandomKCodec>(scope, ratio, unbiased);
 }
 

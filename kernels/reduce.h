@@ -24,21 +24,32 @@ inline double fold_lanes(double (&lanes)[kSumLanes]) {
   return lanes[0];
 }
 
+// The sum of term(0) .. term(count-1) within one chunk: count <= kSumChunk.
+template <class Term>
+double chunk_sum(std::size_t count, Term term) {
+  double lanes[kSumLanes] = {};
+  std::size_t i = 0;
+  for (; i + kSumLanes <= count; i += kSumLanes)
+    for (std::size_t l = 0; l < kSumLanes; ++l) lanes[l] += term(i + l);
+  for (std::size_t l = 0; i + l < count; ++l) lanes[l] += term(i + l);
+  return fold_lanes(lanes);
+}
+
+// Sum of the sums of chunks 0 .. chunks-1, sum_of(chunk) being called in ascending order.
+template <class SumOfChunk>
+double sum_of_chunks(std::size_t chunks, SumOfChunk sum_of) {
+  double total[kSumLanes] = {};
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk) total[chunk % kSumLanes] += sum_of(chunk);
+  return fold_lanes(total);
+}
+
 // The sum of term(0) .. term(count-1), in the order above.
 template <class Term>
 double fixed_order_sum(std::size_t count, Term term) {
-  double total[kSumLanes] = {};
-  std::size_t chunk = 0;
-  for (std::size_t begin = 0; begin < count; begin += kSumChunk, ++chunk) {
-    const std::size_t end = std::min(begin + kSumChunk, count);
-    double lanes[kSumLanes] = {};
-    std::size_t i = begin;
-    for (; i + kSumLanes <= end; i += kSumLanes)
-      for (std::size_t l = 0; l < kSumLanes; ++l) lanes[l] += term(i + l);
-    for (std::size_t l = 0; i + l < end; ++l) lanes[l] += term(i + l);
-    total[chunk % kSumLanes] += fold_lanes(lanes);
-  }
-  return fold_lanes(total);
+  return sum_of_chunks((count + kSumChunk - 1) / kSumChunk, [&](std::size_t chunk) {
+    const std::size_t begin = chunk * kSumChunk;
+    return chunk_sum(std::min(kSumChunk, count - begin), [&](std::size_t i) { return term(begin + i); });
+  });
 }
 
 }  // namespace gossamer

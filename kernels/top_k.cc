@@ -8,6 +8,7 @@
 
 #include "kernels/block_codec.h"
 #include "kernels/codecs.h"
+#include "kernels/codes.h"
 #include "kernels/wire.h"
 
 namespace gossamer {
@@ -155,7 +156,7 @@ class TopKCodec final : public BlockCodec {
 
 }  // namespace
 
-std::unique_ptr<Compressor> make_top_k_codec(Scope scope, double ratio) {
+std::unique_ptr<Compressor> make_top_k_codec(Scope scope, double ratio, const Kernels&) {
   return std::make_unique<TopKCodec>(scope, ratio);
 }
 

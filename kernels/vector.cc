@@ -1,83 +1,97 @@
 #include "kernels/vector.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
+#include <vector>
 
 #include "base/check.h"
+#include "kernels/codes.h"
 #include "kernels/draws.h"
+#include "kernels/parallel.h"
 #include "kernels/reduce.h"
 
 namespace gossamer {
+namespace {
+
+constexpr std::uint64_t kElementsOfPart = 16384;  // that are worth a thread's while
+
+bool overlap(std::span<const float> a, std::span<const float> b) {
+  return !a.empty() && !b.empty() && a.data() < b.data() + b.size() && b.data() < a.data() + a.size();
+}
+
+double sum(Stream& stream, SumOf terms, std::span<const float> x, std::span<const float> y) {
+  GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
+  const Kernels& kernels = best_kernels();
+  const std::size_t chunks = (x.size() + kSumChunk - 1) / kSumChunk;
+  const auto of_chunk = [&](std::size_t chunk) {
+    const std::size_t begin = chunk * kSumChunk;
+    return kernels.sum(terms, x.data() + begin, y.data() + begin, std::min(kSumChunk, x.size() - begin));
+  };
+  if (stream.width() <= 1) return sum_of_chunks(chunks, of_chunk);
+  std::vector<double> sums(chunks);
+  parallel_for(stream, chunks, 4, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t chunk = begin; chunk < end; ++chunk) sums[chunk] = of_chunk(chunk);
+  });
+  return sum_of_chunks(chunks, [&](std::size_t chunk) { return sums[chunk]; });
+}
+
+}  // namespace
+
+void copy(Stream& stream, std::span<const float> from, std::span<float> to) {
+  GOSSAMER_CHECK(from.size() == to.size(), "vectors of one length");
+  const bool streaming = 2 * from.size_bytes() >= kStreamingBytes && !overlap(from, to);
+  if (overlap(from, to)) return best_kernels().copy(from.data(), to.data(), from.size(), false);
+  parallel_for(stream, from.size(), kElementsOfPart, [&](std::uint64_t begin, std::uint64_t end) {
+    best_kernels().copy(from.data() + begin, to.data() + begin, end - begin, streaming);
+  });
+}
 
 void copy(std::span<const float> from, std::span<float> to) {
-  GOSSAMER_CHECK(from.size() == to.size(), "vectors of one length");
-  if (!from.empty()) std::memmove(to.data(), from.data(), from.size_bytes());
+  Stream stream;
+  copy(stream, from, to);
 }
 
-void scale(float a, std::span<float> y) {
-  float* const out = y.data();
-  const std::size_t count = y.size();
-  for (std::size_t i = 0; i < count; ++i) out[i] *= a;
-}
+void scale(float a, std::span<float> y) { best_kernels().scale(a, y.data(), y.size()); }
 
 void axpy(float a, std::span<const float> x, std::span<float> y) {
   GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
-  const float* __restrict in = x.data();
-  float* __restrict out = y.data();
-  const std::size_t count = x.size();
-  for (std::size_t i = 0; i < count; ++i) out[i] += a * in[i];
+  best_kernels().axpy(a, x.data(), y.data(), y.size());
+}
+
+void weighted_sum(Stream& stream, std::span<const WeightedVector> terms, std::span<float> out) {
+  bool in_place = false;
+  for (const WeightedVector& term : terms) {
+    GOSSAMER_CHECK(term.x.size() == out.size(), "vectors of one length");
+    in_place = in_place || overlap(term.x, out);
+  }
+  const bool streaming = !in_place && (terms.size() + 1) * out.size_bytes() >= kStreamingBytes;
+  parallel_for(stream, out.size(), kElementsOfPart, [&](std::uint64_t begin, std::uint64_t end) {
+    best_kernels().weighted_sum(terms, begin, out.data() + begin, end - begin, streaming);
+  });
 }
 
 void weighted_sum(std::span<const WeightedVector> terms, std::span<float> out) {
-  for (const WeightedVector& term : terms)
-    GOSSAMER_CHECK(term.x.size() == out.size(), "vectors of one length");
-  // A block is summed aside and stored when all its inputs were read: `out` may be one of them, and each
-  // input crosses memory once.
-  constexpr std::size_t kBlock = 1024;
-  alignas(64) float sum[kBlock];
-  for (std::size_t begin = 0; begin < out.size(); begin += kBlock) {
-    const std::size_t count = std::min(kBlock, out.size() - begin);
-    if (terms.empty()) std::fill_n(sum, count, 0.0f);
-    for (std::size_t t = 0; t < terms.size(); ++t) {
-      const float weight = terms[t].weight;
-      const float* const in = terms[t].x.data() + begin;
-      if (t == 0)
-        for (std::size_t i = 0; i < count; ++i) sum[i] = weight * in[i];
-      else
-        for (std::size_t i = 0; i < count; ++i) sum[i] += weight * in[i];
-    }
-    std::memcpy(out.data() + begin, sum, count * sizeof(float));
-  }
+  Stream stream;
+  weighted_sum(stream, terms, out);
 }
 
 double dot(std::span<const float> x, std::span<const float> y) {
-  GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
-  return fixed_order_sum(x.size(), [a = x.data(), b = y.data()](std::size_t i) {
-    return static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  });
+  Stream stream;
+  return sum(stream, SumOf::products, x, y);
 }
 
-double squared_norm(std::span<const float> x) {
-  return dot(x, x);
+double squared_norm(std::span<const float> x) { return dot(x, x); }
+
+double squared_distance(Stream& stream, std::span<const float> x, std::span<const float> y) {
+  return sum(stream, SumOf::squared_differences, x, y);
 }
 
 double squared_distance(std::span<const float> x, std::span<const float> y) {
-  GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
-  return fixed_order_sum(x.size(), [a = x.data(), b = y.data()](std::size_t i) {
-    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    return d * d;
-  });
+  Stream stream;
+  return squared_distance(stream, x, y);
 }
 
 bool all_finite(std::span<const float> x) {
-  // NaN and infinity are the magnitudes from 0x7f800000 on; adding 2^23 carries exactly those into bit 31.
-  std::uint32_t carried = 0;
-  const float* const in = x.data();
-  const std::size_t count = x.size();
-  for (std::size_t i = 0; i < count; ++i)
-    carried |= (std::bit_cast<std::uint32_t>(in[i]) & 0x7fffffffu) + 0x00800000u;
-  return (carried >> 31) == 0;
+  return best_kernels().largest(x.data(), nullptr, x.size()) < kInfinityBits;
 }
 
 void sketch(std::span<const float> x, std::uint64_t seed, std::span<double> out) {

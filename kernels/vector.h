@@ -1,8 +1,11 @@
 // The arithmetic that mixers and trainers do on flat vectors.
 //
 // Results are reproducible to the bit: elementwise loops round each operation once in the order written
-// here, and sums are taken in the fixed order of kernels/reduce.h.  Vectors of one call have the same
-// length (checked).  Unless a comment says otherwise, outputs do not overlap inputs.
+// here, and sums are taken in the fixed order of kernels/reduce.h.  Neither the processor nor the number of threads
+// changes them.  Vectors of one call have the same length (checked).  Unless a comment says otherwise, outputs do not
+// overlap inputs.
+//
+// The forms with a Stream use its threads (kernels/parallel.h); the others run on the caller's alone.
 //
 // Pure functions; thread safe as far as their arguments are.
 #pragma once
@@ -10,10 +13,14 @@
 #include <cstdint>
 #include <span>
 
+#include "base/memory.h"
+#include "kernels/implementations.h"
+
 namespace gossamer {
 
-// to = from
+// to = from.  They may overlap while they are small.
 void copy(std::span<const float> from, std::span<float> to);
+void copy(Stream& stream, std::span<const float> from, std::span<float> to);
 
 // y = a * y
 void scale(float a, std::span<float> y);
@@ -21,19 +28,16 @@ void scale(float a, std::span<float> y);
 // y = y + (a * x)
 void axpy(float a, std::span<const float> x, std::span<float> y);
 
-struct WeightedVector {
-  float weight = 0;
-  std::span<const float> x;
-};
-
 // out = ((w0 * x0) + w1 * x1) + ... in fp32, in the order given; zero for no terms.  `out` may be one of
-// the inputs (the whole of it), so that a model is mixed in place.
+// the inputs (the whole of it), so that a model is mixed in place; elsewhere a large one goes past the caches.
 void weighted_sum(std::span<const WeightedVector> terms, std::span<float> out);
+void weighted_sum(Stream& stream, std::span<const WeightedVector> terms, std::span<float> out);
 
 // Sums in fp64.
 double dot(std::span<const float> x, std::span<const float> y);
 double squared_norm(std::span<const float> x);
 double squared_distance(std::span<const float> x, std::span<const float> y);  // |x - y|^2, x - y in fp64
+double squared_distance(Stream& stream, std::span<const float> x, std::span<const float> y);
 
 // True when no element is NaN or infinite.
 bool all_finite(std::span<const float> x);

@@ -1,12 +1,24 @@
-// What the payloads of all codecs have in common: little-endian words without alignment, sections padded
-// to 4 bytes with zeros, and one bit per element in words of 32.
+// What the payloads of all codecs have in common: little-endian words without alignment, and the 64 bytes that begin
+// every payload but those of codec none.
+//
+//     payload  = header sections
+//     sections = [scales, padded to 64 bytes] codes of chunk 0, of chunk 1, ...     tiled codecs (kernels/tile_codec.h)
+//              | one block per chunk                                                sparse and low-rank codecs
+//
+// The chunk table (how many elements, tiles and bytes each tensor has, or the whole model) is a function of the layout,
+// which both ends have, so it does not travel: the header carries its hash.  A decoder compares the whole header with the
+// one it would have written itself, and never finds a boundary by what a sender wrote.
 #pragma once
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
+#include <string_view>
 #include <type_traits>
+
+#include "base/result.h"
 
 namespace gossamer {
 
@@ -25,49 +37,38 @@ void store(T value, std::byte* to) {
   std::memcpy(to, &value, sizeof value);
 }
 
-constexpr std::size_t padded(std::size_t bytes) {
-  return (bytes + 3) / 4 * 4;
-}
+constexpr std::size_t padded(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
 
-// Words of 32 bits that hold one bit for each of `count` elements.
-constexpr std::size_t bit_words(std::size_t count) {
-  return count / 32 + (count % 32 != 0 ? 1 : 0);
-}
+inline constexpr std::uint32_t kCodecMagic = 0x50434753;  // "GSCP"
+inline constexpr std::uint16_t kCodecVersion = 1;         // a decoder refuses every other one
 
-// The bits of the last of those words that belong to an element.
-constexpr std::uint32_t tail_mask(std::size_t count) {
-  return count % 32 == 0 ? ~std::uint32_t{0} : (std::uint32_t{1} << (count % 32)) - 1;
-}
+struct CodecHeader {
+  std::uint32_t magic = kCodecMagic;
+  std::uint16_t version = kCodecVersion;
+  std::uint16_t codec = 0;    // CodecId
+  std::uint8_t code = 0;      // Code of the values
+  std::uint8_t norm = 0;      // Norm of the code
+  std::uint8_t scope = 0;     // Scope
+  std::uint8_t flags = 0;     // kOneScale, kUnbiased
+  std::uint32_t levels = 0;   // stochastic codes: s; low rank: the rank
+  std::uint64_t count = 0;    // elements
+  std::uint64_t used = 0;     // bytes of the payload, these 64 included
+  std::uint64_t seed = 0;     // of the random numbers, for codecs whose decoder draws them again; else 0
+  double parameter = 0;       // ratio of the sparsifiers, or threshold
+  std::uint64_t layout = 0;   // hash of the chunk table
+  std::uint32_t chunks = 0;
+  std::uint32_t reserved = 0;  // 0
+};
+static_assert(sizeof(CodecHeader) == 64 && std::is_trivially_copyable_v<CodecHeader>);
 
-// all_finite() for floats that lie in a payload.
-inline bool all_finite_at(const std::byte* from, std::size_t count) {
-  std::uint32_t carried = 0;
-  for (std::size_t i = 0; i < count; ++i)
-    carried |= (load<std::uint32_t>(from + 4 * i) & 0x7fffffffu) + 0x00800000u;
-  return (carried >> 31) == 0;
-}
+inline constexpr std::uint8_t kOneScale = 1;  // one scale for a chunk, not one for a tile
+inline constexpr std::uint8_t kUnbiased = 2;
+inline constexpr std::size_t kCodecHeaderSize = sizeof(CodecHeader);
 
-// A scale is finite and not negative.
-inline bool valid_scale(float scale) {
-  return scale >= 0 && std::bit_cast<std::uint32_t>(scale) != 0x7f800000u;
-}
-
-inline std::uint32_t float_bits(float x) {
-  return std::bit_cast<std::uint32_t>(x);
-}
-inline std::uint32_t magnitude_bits(float x) {
-  return float_bits(x) & 0x7fffffffu;
-}
-
-// 1 for x < 0 and 0 otherwise, -0 included; by the bits, so that a processor set to treat denormals as
-// zero finds the same.
-inline std::uint32_t is_negative(float x) {
-  return float_bits(x) > 0x80000000u ? 1 : 0;
-}
-
-// Blocks whose scale (their norm, mean or maximum) is below 2^-80 = 8.3e-25 are sent as zeros.  It keeps
-// every reciprocal inside float32 and every decoded value out of the denormal range, where processors
-// differ in what they were told to do.
-inline constexpr float kTiniestScale = 0x1p-80f;
+// Errors: corrupt, or version when the sender's build speaks another one.
+Result<> check_size(std::string_view codec, std::size_t size, std::size_t expected);
+// Compares the header of a payload (of at least kCodecHeaderSize bytes) with the one this peer would have written, but for
+// `used` and `seed`.
+Result<> check_header(std::string_view codec, std::span<const std::byte> payload, const CodecHeader& expected);
 
 }  // namespace gossamer

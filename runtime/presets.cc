@@ -28,13 +28,13 @@ constexpr Preset kPresets[] = {
      "4 bits lose so little that any step size up to 1 converges; 0.4 leaves room for skewed data",
      [](RunFile& run) {
        run.topology = family_spec("ring", kPeers);
-       run.compression = {.codec = CodecId::qsgd, .scope = Scope::tensor, .levels = 15};
+       run.compression = {.codec = CodecId::qsgd, .scope = Scope::tensor, .levels = 7};
        run.mixing.step_size = 0.4;
      }},
     {"deep-squeeze", "it compresses models, not differences, so it gets 8 bits where choco-sgd gets 4",
      [](RunFile& run) {
        run.topology = family_spec("ring", kPeers);
-       run.compression = {.codec = CodecId::qsgd, .scope = Scope::tensor, .levels = 255};
+       run.compression = {.codec = CodecId::qsgd, .scope = Scope::tensor, .levels = 127};
        run.mixing.step_size = 0.5;
      }},
     {"power-gossip", "rank 1 is the least that travels, and needs nothing tuned",

@@ -26,8 +26,9 @@ constexpr Overlap kOverlaps[] = {Overlap::none, Overlap::delayed, Overlap::layer
 constexpr MembershipMode kMembershipModes[] = {MembershipMode::fixed, MembershipMode::elastic};
 constexpr MixingOrder kOrders[] = {MixingOrder::adapt_then_combine, MixingOrder::combine_then_adapt};
 constexpr Scope kScopes[] = {Scope::tensor, Scope::model};
-constexpr CodecId kCodecs[] = {CodecId::none,     CodecId::fp16, CodecId::bf16, CodecId::top_k,
-                               CodecId::random_k, CodecId::sign, CodecId::qsgd};
+constexpr CodecId kCodecs[] = {CodecId::none, CodecId::fp16, CodecId::bf16,     CodecId::fp8,     CodecId::int8,  CodecId::int4,
+                               CodecId::qsgd, CodecId::sign, CodecId::terngrad, CodecId::natural, CodecId::top_k, CodecId::random_k};
+constexpr Norm kNorms[] = {Norm::max, Norm::two};
 
 // Layers of YamlDocument::set.
 constexpr std::uint32_t kFromPreset = 0, kFromEnvironment = 1, kFromFlags = 2;
@@ -62,26 +63,36 @@ void read_compression(const YamlMap& map, CompressionOptions* options) {
                      fmt::format("codec {} keeps every number; ratio belongs to top-k and random-k", word));
 
   if (qsgd) {
+    options->norm = choose(map, "norm", kNorms, options->norm);
     const YamlValue bits = map.find("bits"), levels = map.find("levels");
     if (bits.present() && levels.present() && bits.layer() == levels.layer())
-      bits.fail("says the same as levels (levels = 2^bits - 1); keep one of them");
+      bits.fail("says the same as levels (levels = 2^(bits-1) - 1); keep one of them");
     const bool use_bits = bits.present() && (!levels.present() || bits.layer() > levels.layer());
-    if (use_bits)
-      options->levels =
-          static_cast<std::uint32_t>((std::uint64_t{1} << bits.count({.least = 1, .most = 16})) - 1);
-    else if (levels.present())
-      options->levels = static_cast<std::uint32_t>(levels.count({.least = 1, .most = 65535}));
+    if (use_bits) {
+      const std::uint64_t count = bits.count({.least = 2, .most = 8});
+      if (!std::has_single_bit(count)) bits.fail("must be 2, 4 or 8, which fill a byte; levels says any precision up to 8 bits");
+      options->levels = (std::uint32_t{1} << (count - 1)) - 1;
+    } else if (levels.present()) {
+      options->levels = static_cast<std::uint32_t>(levels.count({.least = 1, .most = 127}));
+    }
   } else {
+    map.inapplicable("norm", "codec", fmt::format("codec {} has no choice of norm; it belongs to qsgd", word));
     for (const char* key : {"bits", "levels"})
       map.inapplicable(key, "codec",
                        fmt::format("codec {} has a fixed precision; {} belongs to qsgd", word, key));
   }
 
-  if (qsgd || codec == CodecId::random_k)
+  if (qsgd || codec == CodecId::sign)
+    options->one_scale =
+        map.choice<bool>("scales", {{"per-block", false}, {"single", true}}, options->one_scale);
+  else
+    map.inapplicable("scales", "codec", fmt::format("codec {} has no choice of scales; it belongs to qsgd and sign", word));
+
+  if (qsgd || codec == CodecId::random_k || codec == CodecId::terngrad)
     options->unbiased = map.boolean("unbiased", options->unbiased);
   else
     map.inapplicable("unbiased", "codec",
-                     fmt::format("codec {} has no unbiased form; random-k and qsgd have one", word));
+                     fmt::format("codec {} has no choice of bias; random-k, qsgd and terngrad have it", word));
 }
 
 void read_mixing(const YamlMap& map, MixingOptions* options) {
@@ -369,8 +380,22 @@ std::string_view name(CodecId codec) {
       return "sign";
     case CodecId::qsgd:
       return "qsgd";
+    case CodecId::fp8:
+      return "fp8";
+    case CodecId::int8:
+      return "int8";
+    case CodecId::int4:
+      return "int4";
+    case CodecId::terngrad:
+      return "terngrad";
+    case CodecId::natural:
+      return "natural";
   }
   return "unknown";
+}
+
+std::string_view name(Norm norm) {
+  return norm == Norm::two ? "two" : "max";
 }
 
 std::string_view name(Scope scope) {

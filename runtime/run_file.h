@@ -145,6 +145,7 @@ std::string_view name(Overlap overlap);
 std::string_view name(MembershipMode mode);
 std::string_view name(MixingOrder order);
 std::string_view name(CodecId codec);
+std::string_view name(Norm norm);
 std::string_view name(Scope scope);
 
 }  // namespace gossamer

@@ -55,12 +55,14 @@ void write(const Section& at, const CompressionOptions& options) {
   if (codec != CodecId::none && codec != CodecId::bf16) at.text("scope", name(options.scope));
   if (codec == CodecId::top_k || codec == CodecId::random_k) at.number("ratio", options.ratio);
   if (codec == CodecId::qsgd) {
-    if (std::has_single_bit(std::uint64_t{options.levels} + 1))
-      at.count("bits", static_cast<std::uint64_t>(std::bit_width(options.levels)));
+    if (options.levels == 1 || options.levels == 7 || options.levels == 127)
+      at.count("bits", static_cast<std::uint64_t>(std::bit_width(options.levels)) + 1);
     else
       at.count("levels", options.levels);
+    at.text("norm", name(options.norm));
   }
-  if (codec == CodecId::qsgd || codec == CodecId::random_k) at.boolean("unbiased", options.unbiased);
+  if (codec == CodecId::qsgd || codec == CodecId::sign) at.text("scales", options.one_scale ? "single" : "per-block");
+  if (codec == CodecId::qsgd || codec == CodecId::random_k || codec == CodecId::terngrad) at.boolean("unbiased", options.unbiased);
 }
 
 void write_task(const Section& at, const TaskOptions& task) {

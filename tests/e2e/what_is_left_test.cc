@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <regex>
 
@@ -28,9 +29,12 @@ struct Traffic {
 void PrintTo(const Traffic& traffic, std::ostream* out) { *out << traffic.label; }
 
 double qsgd4() {
-  double bytes = 4;  // the number of levels
-  for (const std::size_t n : kTensors) bytes += 4 + 4.0 * 5 * static_cast<double>((n + 31) / 32);
-  return bytes;
+  double scales = 0, codes = 0;
+  for (const std::size_t n : kTensors) {
+    scales += 4.0 * static_cast<double>((n + 255) / 256);
+    codes += static_cast<double>((n / 256 * 128 + (n % 256 * 4 + 31) / 32 * 4 + 7) / 8 * 8);
+  }
+  return 64 + std::ceil(scales / 64) * 64 + codes;
 }
 
 double top_1_percent() {

@@ -27,9 +27,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       {.codec = CodecId::top_k, .ratio = 0.3},
       {.codec = CodecId::random_k, .ratio = 0.1},
       {.codec = CodecId::sign},
-      {.codec = CodecId::qsgd, .levels = 10},
-      {.codec = CodecId::qsgd, .levels = 15},
-      {.codec = CodecId::qsgd, .levels = 65535, .unbiased = true},
+      {.codec = CodecId::sign, .one_scale = true},
+      {.codec = CodecId::qsgd, .levels = 1},
+      {.codec = CodecId::qsgd, .levels = 7},
+      {.codec = CodecId::qsgd, .levels = 16, .norm = Norm::two, .one_scale = true},
+      {.codec = CodecId::qsgd, .levels = 127, .unbiased = true},
+      {.codec = CodecId::fp8},
+      {.codec = CodecId::int8},
+      {.codec = CodecId::int4},
+      {.codec = CodecId::terngrad},
+      {.codec = CodecId::natural},
   };
   CompressionOptions options = codecs[(data[0] >> 1) % std::size(codecs)];
   options.scope = (data[0] & 1) != 0 ? Scope::model : Scope::tensor;

@@ -54,11 +54,11 @@ INSTANTIATE_TEST_SUITE_P(
     Ring25, Consensus,
     testing::Values(
         Trace{"identity", {.codec = CodecId::none}, 1, {{1, .306}, {10, .0712}, {100, 1.20e-3}}},
-        Trace{"qsgd256", {.codec = CodecId::qsgd, .scope = Scope::model, .levels = 256}, 1, {{100, 1.20e-3}}},
-        Trace{"qsgd16", {.codec = CodecId::qsgd, .scope = Scope::model, .levels = 16}, .34, {{100, 2.03e-2}, {500, 5.9e-5}, {1000, 4.0e-8}}},
+        Trace{"qsgd127", {.codec = CodecId::qsgd, .scope = Scope::model, .levels = 127, .norm = Norm::two, .one_scale = true}, 1, {{100, 1.20e-3}}},
+        Trace{"qsgd16", {.codec = CodecId::qsgd, .scope = Scope::model, .levels = 16, .norm = Norm::two, .one_scale = true}, .34, {{100, 2.03e-2}, {500, 5.9e-5}, {1000, 4.0e-8}}},
         Trace{"top1percent", {.codec = CodecId::top_k, .ratio = .01}, .046, {{1000, 1.28e-2}, {2000, 1.8e-3}}},
         Trace{"random1percent", {.codec = CodecId::random_k, .ratio = .01}, .011, {{1000, 1.27e-1}}},
-        Trace{"sign", {.codec = CodecId::sign}, .45, {{100, 1.6e-2}, {500, 2.3e-4}, {1000, 8.3e-5}}}),
+        Trace{"sign", {.codec = CodecId::sign, .one_scale = true}, .45, {{100, 1.6e-2}, {500, 2.3e-4}, {1000, 8.3e-5}}}),
     [](const auto& info) { return info.param.name; });
 
 // A step size far too large looks healthy at first and then diverges: the published instability is reproduced.

@@ -63,14 +63,14 @@ TEST_P(ConsensusOverUcx, IsLoopbacksToTheBit) {
 std::vector<Case> cases() {
   const Wire tcp{"tcp", {.tls = "tcp,self", .net_devices = "lo"}};
   const Wire memory{"shared_memory", {.tls = "posix,sysv,self"}};
-  const CompressionOptions qsgd{.codec = CodecId::qsgd, .scope = Scope::model, .levels = 16};
+  const CompressionOptions qsgd{.codec = CodecId::qsgd, .scope = Scope::model, .levels = 16, .norm = Norm::two, .one_scale = true};
   return {
       {tcp, "identity", {.codec = CodecId::none}, 1, 100, 1.20e-3},
       {tcp, "qsgd16", qsgd, .34, 100, 2.03e-2},
       {memory, "identity", {.codec = CodecId::none}, 1, 100, 1.20e-3},
       {memory, "qsgd16", qsgd, .34, 500, 5.9e-5},
       {memory, "top1percent", {.codec = CodecId::top_k, .ratio = .01}, .046, 1000, 1.28e-2},
-      {memory, "sign", {.codec = CodecId::sign}, .45, 500, 2.3e-4},
+      {memory, "sign", {.codec = CodecId::sign, .one_scale = true}, .45, 500, 2.3e-4},
   };
 }
 

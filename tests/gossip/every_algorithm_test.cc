@@ -132,7 +132,7 @@ INSTANTIATE_TEST_SUITE_P(Codecs, DeepSqueezeCodecs,
                                          CodecCase{"top_k", {.codec = CodecId::top_k, .ratio = 0.2}, 0.05},
                                          CodecCase{"random_k", {.codec = CodecId::random_k, .ratio = 0.2}, 0.05},
                                          CodecCase{"sign", {.codec = CodecId::sign}, 0.1},
-                                         CodecCase{"qsgd", {.codec = CodecId::qsgd, .levels = 255}, 0.5}),
+                                         CodecCase{"qsgd", {.codec = CodecId::qsgd, .levels = 127}, 0.5}),
                          [](const auto& info) { return info.param.name; });
 
 TEST_P(DeepSqueezeCodecs, KeepsTheMeanAndBringsPeersTogether) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "base/random.h"
@@ -79,5 +80,31 @@ inline double squared_error(std::span<const float> x, std::span<const float> y) 
 inline bool same_bits(std::span<const float> x, std::span<const float> y) {
   return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size_bytes()) == 0);
 }
+
+template <class T>
+T word_at(std::span<const std::byte> bytes, std::size_t offset) {
+  T value;
+  std::memcpy(&value, bytes.data() + offset, sizeof value);
+  return value;
+}
+
+template <class T>
+std::vector<std::byte> with_word(std::vector<std::byte> bytes, std::size_t offset, T value) {
+  std::memcpy(bytes.data() + offset, &value, sizeof value);
+  return bytes;
+}
+
+// Decodes onto zeros; the sentence of the refusal, or "accepted".
+inline std::string verdict(const Compressor& codec, std::span<const std::byte> bytes, const Layout& layout) {
+  Stream stream;
+  std::vector<float> target(layout.size());
+  const auto done = codec.add_decoded(stream, bytes, layout, 1.0f, target);
+  if (done) return "accepted";
+  EXPECT_EQ(squared(target), 0) << "refused, yet written";
+  return done.error().message;
+}
+
+#define EXPECT_REFUSED(codec, bytes, layout, why) \
+  EXPECT_NE(verdict(codec, bytes, layout).find(why), std::string::npos) << verdict(codec, bytes, layout)
 
 }  // namespace gossamer

@@ -1,6 +1,7 @@
 // The promises of kernels/compressor.h, asked of every codec in both scopes.
 #include <algorithm>
 #include <bit>
+#include <optional>
 
 #include "kernels/vector.h"
 #include "tests/kernels/codec_cases.h"
@@ -24,12 +25,23 @@ std::vector<Case> cases_with(bool (*property)(const CompressionOptions&, const C
       {"random_k", {.codec = CodecId::random_k, .ratio = 0.1}},
       {"random_k_most", {.codec = CodecId::random_k, .ratio = 0.7}},
       {"random_k_unbiased", {.codec = CodecId::random_k, .ratio = 0.6, .unbiased = true}},
+      {"fp8", {.codec = CodecId::fp8}},
+      {"int8", {.codec = CodecId::int8}},
+      {"int4", {.codec = CodecId::int4}},
       {"sign", {.codec = CodecId::sign}},
+      {"sign_one_scale", {.codec = CodecId::sign, .one_scale = true}},
       {"qsgd_1", {.codec = CodecId::qsgd, .levels = 1}},
-      {"qsgd_10", {.codec = CodecId::qsgd, .levels = 10}},
-      {"qsgd_15", {.codec = CodecId::qsgd, .levels = 15}},
-      {"qsgd_32_unbiased", {.codec = CodecId::qsgd, .levels = 32, .unbiased = true}},
-      {"qsgd_65535_unbiased", {.codec = CodecId::qsgd, .levels = 65535, .unbiased = true}},
+      {"qsgd_5", {.codec = CodecId::qsgd, .levels = 5}},
+      {"qsgd_7", {.codec = CodecId::qsgd, .levels = 7}},
+      {"qsgd_7_unbiased", {.codec = CodecId::qsgd, .levels = 7, .unbiased = true}},
+      {"qsgd_127_unbiased", {.codec = CodecId::qsgd, .levels = 127, .unbiased = true}},
+      {"qsgd_16_two", {.codec = CodecId::qsgd, .levels = 16, .norm = Norm::two}},
+      {"qsgd_16_two_one_scale", {.codec = CodecId::qsgd, .levels = 16, .norm = Norm::two, .one_scale = true}},
+      {"qsgd_127_two_one_scale_unbiased", {.codec = CodecId::qsgd, .levels = 127, .norm = Norm::two, .one_scale = true, .unbiased = true}},
+      {"qsgd_3_one_scale", {.codec = CodecId::qsgd, .levels = 3, .one_scale = true}},
+      {"terngrad", {.codec = CodecId::terngrad}},
+      {"terngrad_unbiased", {.codec = CodecId::terngrad, .unbiased = true}},
+      {"natural", {.codec = CodecId::natural}},
   };
   std::vector<Case> cases;
   for (const Case& codec : codecs)
@@ -58,45 +70,70 @@ class Codecs : public testing::TestWithParam<Case> {
   Stream stream_;
 };
 
-class UnbiasedCodecs : public Codecs {};
+class UnbiasedCodecs : public Codecs {
+ protected:
+  std::optional<double> distance_of_levels(std::span<const float> x, const Layout& layout, std::size_t i) const;
+};
 class SeededTensorCodecs : public Codecs {};
 class ContractiveCodecs : public Codecs {};
 
 // The sizes of docs/compression.md, written out once more.
-std::size_t expected_size(const CompressionOptions& options, std::size_t n) {
-  if (n == 0) return 0;
-  const auto k = static_cast<std::size_t>(std::max(1.0, std::floor(options.ratio * static_cast<double>(n))));
-  const std::size_t words = (n + 31) / 32;
+struct Sizes {
+  std::size_t head = 0, scales = 0, codes = 0;  // of a payload, per tile or per chunk, bits of a code
+  bool one_scale = false;
+};
+
+std::optional<Sizes> tile_sizes(const CompressionOptions& options) {
   switch (options.codec) {
     case CodecId::none:
-      return 4 * n;
+      return Sizes{0, 0, 32};
     case CodecId::bf16:
-      return (2 * n + 3) / 4 * 4;
+      return Sizes{64, 0, 16};
     case CodecId::fp16:
-      return 4 + (2 * n + 3) / 4 * 4;
-    case CodecId::top_k:
-      return 8 + 4 * k + std::min(4 * k, 4 * words);
-    case CodecId::random_k:
-      return 4 * k;
+      return Sizes{64, 4, 16};
+    case CodecId::fp8:
+    case CodecId::int8:
+    case CodecId::natural:
+      return Sizes{64, 4, 8};
+    case CodecId::int4:
+      return Sizes{64, 4, 4};
+    case CodecId::terngrad:
+      return Sizes{64, 4, 2};
     case CodecId::sign:
-      return 4 + 4 * words;
+      return Sizes{64, 4, 1, options.one_scale};
     case CodecId::qsgd:
-      return 4 + 4 * words * (static_cast<std::size_t>(std::ceil(std::log2(options.levels + 1.0))) + 1);
+      return Sizes{64, 4, options.levels == 1 ? 2u : options.levels <= 7 ? 4u : 8u, options.one_scale};
+    default:
+      return std::nullopt;
   }
-  return 0;
 }
+
+std::size_t rounded_up(std::size_t size, std::size_t to) { return (size + to - 1) / to * to; }
 
 TEST_P(Codecs, UseTheBytesOfTheFormula) {
   const CompressionOptions& options = GetParam().options;
-  const std::size_t prelude = options.codec == CodecId::random_k ? 8 : options.codec == CodecId::qsgd ? 4 : 0;
   for (const Layout& layout :
-       {awkward_layout(), Layout::flat(1), Layout::flat(4096), Layout::flat(0), Layout()}) {
-    std::size_t size = prelude;
+       {awkward_layout(), Layout::flat(1), Layout::flat(257), Layout::flat(4096), Layout::flat(0), Layout()}) {
     // none and bf16 know no scope: the layout is one block.
-    if (options.codec == CodecId::none || options.codec == CodecId::bf16)
-      size += expected_size(options, layout.size());
-    else
-      for (std::size_t count : blocks(layout)) size += expected_size(options, count);
+    const bool scopeless = options.codec == CodecId::none || options.codec == CodecId::bf16;
+    std::size_t size = 0;
+    if (const auto of = tile_sizes(options)) {
+      std::size_t scales = 0, codes = 0;
+      for (const std::size_t n : scopeless ? std::vector<std::size_t>{layout.size()} : blocks(layout)) {
+        scales += n == 0 ? 0 : of->scales * (of->one_scale ? 1 : (n + 255) / 256);
+        const std::size_t tail = n % 256 * of->codes;
+        codes += rounded_up(n / 256 * 32 * of->codes + (of->codes < 8 ? rounded_up(tail, 32) / 8 : tail / 8), 8);
+      }
+      size = of->head + rounded_up(scales, 64) + codes;
+      if (options.codec == CodecId::none) size = 4 * layout.size();
+    } else {
+      size = options.codec == CodecId::random_k ? 8 : 0;
+      for (const std::size_t n : blocks(layout)) {
+        if (n == 0) continue;
+        const auto k = static_cast<std::size_t>(std::max(1.0, std::floor(options.ratio * static_cast<double>(n))));
+        size += options.codec == CodecId::top_k ? 8 + 4 * k + std::min(4 * k, 4 * ((n + 31) / 32)) : 4 * k;
+      }
+    }
     EXPECT_EQ(codec_->capacity(layout), size);
     EXPECT_EQ(encoded(*codec_, normal_vector(layout.size()), layout).size(), size);
   }
@@ -176,6 +213,29 @@ TEST_P(Codecs, ContractAsTheySay) {
   }
 }
 
+// How far the levels around element i are from each other, for codecs that have such.
+std::optional<double> UnbiasedCodecs::distance_of_levels(std::span<const float> x, const Layout& layout, std::size_t i) const {
+  const CompressionOptions& options = GetParam().options;
+  if (options.codec == CodecId::natural) return std::exp2(std::floor(std::log2(std::abs(static_cast<double>(x[i])))));
+  if (options.codec != CodecId::qsgd && options.codec != CodecId::terngrad) return std::nullopt;
+  std::size_t first = 0, count = x.size();
+  if (options.scope == Scope::tensor)
+    for (const Tensor& tensor : layout.tensors())
+      if (i >= tensor.offset && i - tensor.offset < tensor.count) {
+        first = tensor.offset;
+        count = tensor.count;
+      }
+  if (!options.one_scale) {
+    const std::size_t tile = (i - first) / 256 * 256;
+    first += tile;
+    count = std::min<std::size_t>(256, count - tile);
+  }
+  const auto share = x.subspan(first, count);
+  double most = 0;
+  for (const float value : share) most = std::max<double>(most, std::abs(value));
+  return (options.norm == Norm::two ? std::sqrt(squared(share)) : most) / (options.codec == CodecId::terngrad ? 1 : options.levels);
+}
+
 TEST_P(UnbiasedCodecs, GiveTheVectorOnAverage) {
   const Layout layout = awkward_layout();
   const auto x = normal_vector(layout.size());
@@ -196,18 +256,12 @@ TEST_P(UnbiasedCodecs, GiveTheVectorOnAverage) {
     const double mean = sum[i] / kDraws;
     double variance = std::max(0.0, sum_of_squares[i] / kDraws - mean * mean);
     double resolution = 1e-6 * std::abs(x[i]);
-    if (GetParam().options.codec == CodecId::qsgd) {
+    if (const auto unit = distance_of_levels(x, layout, i)) {
       // The variance follows from the position between two levels; an element close to one may not have been
-      // rounded to the other in any draw.  Rounding has 15 bits: 2^-16 of a level.
-      std::span<const float> block = x;
-      if (GetParam().options.scope == Scope::tensor)
-        for (const Tensor& tensor : layout.tensors())
-          if (i >= tensor.offset && i - tensor.offset < tensor.count)
-            block = std::span(x).subspan(tensor.offset, tensor.count);
-      const double unit = std::sqrt(squared(block)) / GetParam().options.levels;
-      const double above = std::abs(x[i]) / unit - std::floor(std::abs(x[i]) / unit);
-      variance = unit * unit * above * (1 - above);
-      resolution += unit * 0x1p-16;
+      // rounded to the other in any draw.  Rounding has 16 bits.
+      const double above = std::abs(x[i]) / *unit - std::floor(std::abs(x[i]) / *unit);
+      variance = *unit * *unit * above * (1 - above);
+      resolution += *unit * 0x1p-16;
     }
     const double sigma = std::sqrt(variance / kDraws);
     EXPECT_LE(std::abs(mean - x[i]), 5 * sigma + resolution) << i;
@@ -257,7 +311,8 @@ TEST_P(Codecs, RefuseNaNAndInfinity) {
       const auto difference = codec_->encode_difference(stream_, x, replica, layout, 1, scratch, bytes);
       ASSERT_FALSE(difference.has_value());
       EXPECT_EQ(difference.error().code, Errc::diverged);
-      EXPECT_TRUE(same_bits(replica, before));
+      EXPECT_TRUE(all_finite(replica)) << "it spread";
+      EXPECT_EQ(replica[at], before[at]);
     }
 }
 
@@ -394,7 +449,7 @@ TEST_P(Codecs, SurviveHostileBytes) {
       ASSERT_TRUE(all_finite(guarded.target()));
     } else {
       ++refused;
-      ASSERT_EQ(done.error().code, Errc::corrupt);
+      ASSERT_TRUE(done.error().code == Errc::corrupt || done.error().code == Errc::version);
       ASSERT_TRUE(guarded.untouched());
     }
   }

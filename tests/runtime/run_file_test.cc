@@ -62,7 +62,7 @@ seed: 18446744073709551615
   EXPECT_EQ(run.topology.schedule[0].family, "one-peer-hypercube");
   EXPECT_EQ(run.synchrony.local_steps, 3u);
   EXPECT_EQ(run.compression.codec, CodecId::qsgd);
-  EXPECT_EQ(run.compression.levels, 255u);
+  EXPECT_EQ(run.compression.levels, 127u);
   EXPECT_EQ(run.compression.scope, Scope::model);
   EXPECT_EQ(run.mixing.step_size, 0.25);
   EXPECT_EQ(run.overlap, Overlap::delayed);
@@ -94,7 +94,7 @@ TEST(RunFile, AnAlgorithmsNameIsACompleteChoice) {
   EXPECT_EQ(presets().size(), algorithms().size());
   const RunFile choco = parsed("algorithm: choco-sgd\n" + std::string(kSmall));
   EXPECT_EQ(choco.compression.codec, CodecId::qsgd);
-  EXPECT_EQ(choco.compression.levels, 15u);
+  EXPECT_EQ(choco.compression.levels, 7u);
   EXPECT_EQ(choco.mixing.step_size, 0.4);
   EXPECT_EQ(parsed("algorithm: d-psgd\n" + std::string(kSmall)).compression.codec, CodecId::none);
 }
@@ -199,9 +199,15 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{QUADRATIC "compression: {codec: top-k, ratio: 0}",
             "run.yaml:2:36: compression.ratio: 0 is out of range; it must be in (0, 1]"},
         Bad{QUADRATIC "compression: {codec: qsgd, bits: 17}",
-            "run.yaml:2:34: compression.bits: 17 is out of range; it must be in [1, 16]"},
+            "run.yaml:2:34: compression.bits: 17 is out of range; it must be in [2, 8]"},
+        Bad{QUADRATIC "compression: {codec: qsgd, bits: 5}",
+            "run.yaml:2:34: compression.bits: must be 2, 4 or 8, which fill a byte; levels says any precision up to 8 bits"},
+        Bad{QUADRATIC "compression: {codec: int8, scales: single}",
+            "run.yaml:2:36: compression.scales: codec int8 has no choice of scales; it belongs to qsgd and sign"},
+        Bad{QUADRATIC "compression: {codec: sign, norm: two}",
+            "run.yaml:2:34: compression.norm: codec sign has no choice of norm; it belongs to qsgd"},
         Bad{QUADRATIC "compression: {codec: qsgd, bits: 4, levels: 15}",
-            "run.yaml:2:34: compression.bits: says the same as levels (levels = 2^bits - 1); keep one of "
+            "run.yaml:2:34: compression.bits: says the same as levels (levels = 2^(bits-1) - 1); keep one of "
             "them"},
         Bad{QUADRATIC "compression: {codec: top-k, bits: 4}",
             "run.yaml:2:35: compression.bits: codec top-k has a fixed precision; bits belongs to qsgd"},
@@ -280,12 +286,15 @@ RunFile random_run(std::uint64_t seed) {
     run.synchrony.stale = static_cast<std::uint32_t>(1 + random.below(9));
   CompressionOptions& c = run.compression;
   c.codec = pick(CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k,
-                 CodecId::sign, CodecId::qsgd);
+                 CodecId::sign, CodecId::qsgd, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural);
   if (c.codec != CodecId::none && c.codec != CodecId::bf16) c.scope = pick(Scope::tensor, Scope::model);
   if (c.codec == CodecId::top_k || c.codec == CodecId::random_k) c.ratio = real(0.9);
-  if (c.codec == CodecId::qsgd) c.levels = static_cast<std::uint32_t>(1 + random.below(65535));
-  if (c.codec == CodecId::qsgd && random.below(2) == 0) c.levels = (1u << (1 + random.below(16))) - 1;
-  if (c.codec == CodecId::qsgd || c.codec == CodecId::random_k) c.unbiased = random.below(2) == 0;
+  if (c.codec == CodecId::qsgd) {
+    c.levels = random.below(2) == 0 ? static_cast<std::uint32_t>(1 + random.below(127)) : pick(1u, 7u, 127u);
+    c.norm = pick(Norm::max, Norm::two);
+  }
+  if (c.codec == CodecId::qsgd || c.codec == CodecId::sign) c.one_scale = random.below(2) == 0;
+  if (c.codec == CodecId::qsgd || c.codec == CodecId::random_k || c.codec == CodecId::terngrad) c.unbiased = random.below(2) == 0;
   run.mixing = {real(0.9), pick(MixingOrder::adapt_then_combine, MixingOrder::combine_then_adapt),
                 random.below(2) == 0, pick("auto", "per-edge", "aggregate")};
   run.overlap = pick(Overlap::none, Overlap::delayed, Overlap::layerwise);
@@ -381,6 +390,8 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(a.compression.scope, b.compression.scope);
   EXPECT_EQ(a.compression.ratio, b.compression.ratio);
   EXPECT_EQ(a.compression.levels, b.compression.levels);
+  EXPECT_EQ(a.compression.norm, b.compression.norm);
+  EXPECT_EQ(a.compression.one_scale, b.compression.one_scale);
   EXPECT_EQ(a.compression.unbiased, b.compression.unbiased);
   EXPECT_EQ(a.mixing.step_size, b.mixing.step_size);
   EXPECT_EQ(a.mixing.order, b.mixing.order);

@@ -99,7 +99,8 @@ RunFile draw_run(Draw& draw, std::uint64_t seed) {
                              algorithm.shape == Shape::power_of_two ? std::size_t{2} << draw.below(3) : draw.between(2, 12));
   run.topology.seed = seed;
   if (draw.chance(0.15)) run.topology.weights = WeightRule::lazy;
-  constexpr CodecId kAny[] = {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k, CodecId::sign, CodecId::qsgd};
+  constexpr CodecId kAny[] = {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k, CodecId::sign, CodecId::qsgd,
+                              CodecId::fp8,  CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural};
   constexpr CodecId kExact[] = {CodecId::none, CodecId::fp16, CodecId::bf16};
   run.compression.codec = algorithm.plain_floats ? CodecId::none : algorithm.lossy_codecs ? draw.of(kAny) : draw.of(kExact);
   run.compression.ratio = 0.05 + draw.real(0.5);

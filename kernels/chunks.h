@@ -1,0 +1,58 @@
+// The chunk table: which parts of a vector are compressed by themselves, and where their tiles and bytes lie.
+//
+// With Scope::tensor every tensor that has elements is a chunk, with Scope::model the whole vector is one.  Tiles are
+// numbered through all chunks, so that work on a vector of many tensors is cut by tiles and not by tensors: one loop, or
+// one launch, serves them all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/layout.h"
+#include "kernels/compressor.h"
+#include "kernels/tiles.h"
+
+namespace gossamer {
+
+struct Chunk {
+  std::uint32_t number = 0;      // of the tensor in the layout, which tells its random numbers from the others'
+  std::size_t first = 0;         // element
+  std::size_t count = 0;         // elements, at least one
+  std::uint64_t first_tile = 0;  // in the numbering through all chunks
+  std::size_t codes = 0;         // where its codes begin in the section of codes, in bytes
+};
+
+class ChunkTable {
+ public:
+  ChunkTable(const Layout& layout, Scope scope, Code code);
+
+  const std::vector<Chunk>& chunks() const { return chunks_; }
+  std::uint64_t tiles() const { return tiles_; }
+  std::size_t code_bytes() const { return code_bytes_; }  // of all chunks
+  std::uint64_t hash() const { return hash_; }
+
+  // Calls visit(chunk, first tile within it, tiles) for the parts of chunks that make up tiles begin .. end-1.
+  template <class Visit>
+  void for_tiles(std::uint64_t begin, std::uint64_t end, Visit visit) const {
+    for (std::size_t c = chunk_of(begin); begin < end; ++c) {
+      const Chunk& chunk = chunks_[c];
+      const std::uint64_t behind = chunk.first_tile + tile_count(chunk.count), until = end < behind ? end : behind;
+      visit(chunk, begin - chunk.first_tile, until - begin);
+      begin = until;
+    }
+  }
+
+ private:
+  std::size_t chunk_of(std::uint64_t tile) const;
+
+  std::vector<Chunk> chunks_;
+  std::uint64_t tiles_ = 0;
+  std::size_t code_bytes_ = 0;
+  std::uint64_t hash_ = 0;
+};
+
+// "element 3 of tensor 'bias'"
+std::string describe_element(const Layout& layout, std::size_t element);
+
+}  // namespace gossamer

@@ -1,0 +1,56 @@
+// The inner loops, and who has them: a scalar reference, and SIMD for the processor this runs on.
+//
+// All implementations compute the same bits from the same arguments; which one runs changes nothing but time.  Each
+// function is single-threaded and works on the range it is given; kernels/parallel.h cuts a vector into such ranges.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/tiles.h"
+
+namespace gossamer {
+
+struct WeightedVector {
+  float weight = 0;
+  std::span<const float> x;
+};
+
+// One chunk's terms of a sum in fixed order (kernels/reduce.h).
+enum class SumOf : std::uint8_t { products, squared_differences, magnitudes };
+
+struct Kernels {
+  const char* name = "";
+
+  // False when an element cannot be encoded (kernels/codes.h); what was written is then of no use, but the memory holds
+  // no NaN or infinity that it did not hold before.
+  bool (*encode)(const EncodeTiles&) = nullptr;
+  void (*decode)(const DecodeTiles&) = nullptr;
+
+  // The largest magnitude of x - y, as bits (NaN is above infinity); y may be null.
+  std::uint32_t (*largest)(const float* x, const float* y, std::size_t count) = nullptr;
+  // The sum of at most kSumChunk terms, in the order of kernels/reduce.h.  magnitudes: |x - y|, y may be null.
+  double (*sum)(SumOf terms, const float* x, const float* y, std::size_t count) = nullptr;
+
+  void (*copy)(const float* from, float* to, std::size_t count, bool streaming) = nullptr;
+  void (*scale)(float a, float* y, std::size_t count) = nullptr;
+  void (*axpy)(float a, const float* x, float* y, std::size_t count) = nullptr;
+  // out = ((w0 x0) + w1 x1) + ..., elements first .. first+count of all vectors.
+  void (*weighted_sum)(std::span<const WeightedVector> terms, std::size_t first, float* out, std::size_t count,
+                       bool streaming) = nullptr;
+
+  // Bit i mod 64 of word i / 64 is 1 where the magnitude of x - y (y may be null) is at least `least`, as bits.
+  void (*at_least)(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint64_t* words) = nullptr;
+};
+
+// The definition.
+const Kernels& scalar_kernels();
+
+// What this processor runs fastest; the scalar ones where SIMD has nothing for it (it starts at AVX2).
+const Kernels& best_kernels();
+
+// All that this processor can run, the scalar ones first: for tests and benchmarks.
+std::span<const Kernels* const> all_kernels();
+
+}  // namespace gossamer

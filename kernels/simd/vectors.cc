@@ -1,0 +1,238 @@
+// Vectors by SIMD.  Results that will not be read soon are streamed past the caches: a plain store first reads the line
+// that it is about to overwrite.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/simd/vectors.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/codes.h"
+#include "kernels/implementations.h"
+#include "kernels/reduce.h"
+#include "kernels/simd/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace gossamer::simd {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if GOSSAMER_SIMD_TARGET
+
+using F = HWY_FULL(float);
+using U = HWY_FULL(uint32_t);
+using I = HWY_FULL(int32_t);
+using D = HWY_FULL(double);
+using VF = hn::Vec<F>;
+using VI = hn::Vec<I>;
+
+constexpr std::size_t kLanes = HWY_LANES(float);
+constexpr std::size_t kLine = 64 / sizeof(float);  // floats of a cache line
+
+HWY_INLINE VF load(const float* from) { return hn::LoadU(F(), from); }
+HWY_INLINE void store(VF v, float* to) { hn::StoreU(v, F(), to); }
+HWY_INLINE VI magnitudes(VF v) { return hn::BitCast(I(), hn::And(hn::BitCast(U(), v), hn::Set(U(), 0x7fffffffu))); }
+
+// Elements before `to` reaches a cache line.
+HWY_INLINE std::size_t before_line(const float* to, std::size_t count) {
+  const std::size_t past = reinterpret_cast<std::uintptr_t>(to) / sizeof(float) % kLine;
+  return std::min(count, past == 0 ? 0 : kLine - past);
+}
+
+// Calls lanes(i) for whole vectors and one(i) for the elements left, of which those at the start bring `to` to a cache
+// line if `streaming`.
+template <class Lanes, class One>
+HWY_INLINE void over(std::size_t begin, std::size_t count, const Lanes& lanes, const One& one) {
+  std::size_t i = begin;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes)
+    for (std::size_t j = 0; j < 4; ++j) lanes(i + j * kLanes);
+  for (; i + kLanes <= count; i += kLanes) lanes(i);
+  for (; i < count; ++i) one(i);
+}
+
+void copy(const float* from, float* to, std::size_t count, bool streaming) {
+  if (!streaming || reinterpret_cast<std::uintptr_t>(to) % sizeof(float) != 0) {
+    std::memmove(to, from, count * sizeof(float));
+    return;
+  }
+  const std::size_t head = before_line(to, count);
+  for (std::size_t i = 0; i < head; ++i) to[i] = from[i];
+  over(head, count, [=](std::size_t i) HWY_ATTR { hn::Stream(load(from + i), F(), to + i); }, [=](std::size_t i) { to[i] = from[i]; });
+  hwy::FlushStream();
+}
+
+void scale(float a, float* y, std::size_t count) {
+  const VF by = hn::Set(F(), a);
+  over(0, count, [=](std::size_t i) HWY_ATTR { store(hn::Mul(load(y + i), by), y + i); }, [=](std::size_t i) { y[i] *= a; });
+}
+
+void axpy(float a, const float* x, float* y, std::size_t count) {
+  const VF by = hn::Set(F(), a);
+  over(0, count, [=](std::size_t i) HWY_ATTR { store(hn::Add(load(y + i), hn::Mul(by, load(x + i))), y + i); },
+       [=](std::size_t i) { y[i] += a * x[i]; });
+}
+
+// The sum of all terms for kWidth vectors at i, in the order of the terms.
+template <std::size_t kWidth>
+HWY_INLINE void sum_terms(std::span<const WeightedVector> terms, std::size_t i, VF* sum) {
+  for (std::size_t j = 0; j < kWidth; ++j) sum[j] = hn::Zero(F());
+  for (std::size_t t = 0; t < terms.size(); ++t) {
+    const VF weight = hn::Set(F(), terms[t].weight);
+    const float* const x = terms[t].x.data() + i;
+    for (std::size_t j = 0; j < kWidth; ++j) {
+      const VF term = hn::Mul(weight, load(x + j * kLanes));
+      sum[j] = t == 0 ? term : hn::Add(sum[j], term);
+    }
+  }
+}
+
+void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, float* out, std::size_t count, bool streaming) {
+  const auto one = [=](std::size_t i) {
+    float total = 0;
+    for (std::size_t t = 0; t < terms.size(); ++t) {
+      const float term = terms[t].weight * terms[t].x[first + i];
+      total = t == 0 ? term : total + term;
+    }
+    out[i] = total;
+  };
+  std::size_t i = 0;
+  const bool lines = streaming && reinterpret_cast<std::uintptr_t>(out) % sizeof(float) == 0;
+  if (lines)
+    for (const std::size_t head = before_line(out, count); i < head; ++i) one(i);
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    VF sum[4];
+    sum_terms<4>(terms, first + i, sum);
+    for (std::size_t j = 0; j < 4; ++j) {
+      if (lines)
+        hn::Stream(sum[j], F(), out + i + j * kLanes);
+      else
+        store(sum[j], out + i + j * kLanes);
+    }
+  }
+  for (; i < count; ++i) one(i);
+  if (lines) hwy::FlushStream();
+}
+
+std::uint32_t largest(const float* x, const float* y, std::size_t count) {
+  VI most[4] = {hn::Zero(I()), hn::Zero(I()), hn::Zero(I()), hn::Zero(I())};
+  std::size_t i = 0;
+  const auto at = [=](std::size_t k) HWY_ATTR { return y == nullptr ? load(x + k) : hn::Sub(load(x + k), load(y + k)); };
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes)
+    for (std::size_t j = 0; j < 4; ++j) most[j] = hn::Max(most[j], magnitudes(at(i + j * kLanes)));
+  const VI all = hn::Max(hn::Max(most[0], most[1]), hn::Max(most[2], most[3]));
+  auto found = static_cast<std::uint32_t>(hn::GetLane(hn::MaxOfLanes(I(), all)));
+  for (; i < count; ++i) found = std::max(found, magnitude_bits(y == nullptr ? x[i] : x[i] - y[i]));
+  return found;
+}
+
+// 32 lanes of doubles, of which lane l takes the elements l, l + 32, ...
+template <SumOf kTerms>
+HWY_INLINE double sum_of(const float* x, const float* y, std::size_t count) {
+  constexpr std::size_t kDoubles = kLanes / 2, kParts = kSumLanes / kDoubles;
+  const D d;
+  const hn::Half<F> half;
+  hn::Vec<D> sum[kParts];
+  for (std::size_t p = 0; p < kParts; ++p) sum[p] = hn::Zero(d);
+  std::size_t i = 0;
+  for (; i + kSumLanes <= count; i += kSumLanes)
+    for (std::size_t p = 0; p < kParts; ++p) {
+      const auto a = hn::LoadU(half, x + i + p * kDoubles);
+      if constexpr (kTerms == SumOf::magnitudes) {
+        const auto v = y == nullptr ? a : hn::Sub(a, hn::LoadU(half, y + i + p * kDoubles));
+        sum[p] = hn::Add(sum[p], hn::PromoteTo(d, hn::Abs(v)));
+      } else {
+        const auto u = hn::PromoteTo(d, a), v = hn::PromoteTo(d, hn::LoadU(half, y + i + p * kDoubles));
+        if constexpr (kTerms == SumOf::products) {
+          sum[p] = hn::Add(sum[p], hn::Mul(u, v));
+        } else {
+          const auto w = hn::Sub(u, v);
+          sum[p] = hn::Add(sum[p], hn::Mul(w, w));
+        }
+      }
+    }
+  alignas(64) double lanes[kSumLanes];
+  for (std::size_t p = 0; p < kParts; ++p) hn::Store(sum[p], d, lanes + p * kDoubles);
+  for (std::size_t l = 0; i + l < count; ++l) {
+    const double u = x[i + l];
+    if constexpr (kTerms == SumOf::magnitudes)
+      lanes[l] += static_cast<double>(std::abs(y == nullptr ? x[i + l] : x[i + l] - y[i + l]));
+    else if constexpr (kTerms == SumOf::products)
+      lanes[l] += u * static_cast<double>(y[i + l]);
+    else
+      lanes[l] += (u - static_cast<double>(y[i + l])) * (u - static_cast<double>(y[i + l]));
+  }
+  return fold_lanes(lanes);
+}
+
+double sum(SumOf terms, const float* x, const float* y, std::size_t count) {
+  switch (terms) {
+    case SumOf::products:
+      return sum_of<SumOf::products>(x, y, count);
+    case SumOf::squared_differences:
+      return sum_of<SumOf::squared_differences>(x, y, count);
+    case SumOf::magnitudes:
+      return sum_of<SumOf::magnitudes>(x, y, count);
+  }
+  return 0;
+}
+
+template <bool kDifference>
+HWY_INLINE void masks(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint64_t* words) {
+  const VI under = hn::Set(I(), static_cast<std::int32_t>(least) - 1);
+  std::size_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    alignas(8) std::uint8_t bytes[8];
+    for (std::size_t j = 0; j < 64; j += kLanes) {
+      VF v = load(x + i + j);
+      if constexpr (kDifference) v = hn::Sub(v, load(y + i + j));
+      hn::StoreMaskBits(I(), hn::Gt(magnitudes(v), under), bytes + j / 8);
+    }
+    std::memcpy(words + i / 64, bytes, 8);
+  }
+  if (i == count) return;
+  std::uint64_t word = 0;
+  for (std::size_t j = 0; i + j < count; ++j)
+    word |= std::uint64_t{magnitude_bits(kDifference ? x[i + j] - y[i + j] : x[i + j]) >= least} << j;
+  words[i / 64] = word;
+}
+
+// `least` is at most 2^31.
+void at_least(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint64_t* words) {
+  if (y == nullptr)
+    masks<false>(x, y, count, least, words);
+  else
+    masks<true>(x, y, count, least, words);
+}
+
+const char* add_vectors(Kernels* to) {
+  to->largest = largest;
+  to->sum = sum;
+  to->copy = copy;
+  to->scale = scale;
+  to->axpy = axpy;
+  to->weighted_sum = weighted_sum;
+  to->at_least = at_least;
+  return hwy::TargetName(HWY_TARGET);
+}
+
+#else
+
+const char* add_vectors(Kernels*) { return nullptr; }
+
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace gossamer::simd
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gossamer::simd {
+
+HWY_EXPORT(add_vectors);
+
+const char* add_best_vectors(Kernels* to) { return HWY_DYNAMIC_DISPATCH(add_vectors)(to); }
+
+}  // namespace gossamer::simd
+#endif

@@ -1,0 +1,415 @@
+// Codecs that send a code for every element: casts, quantizers and signs, all of them the tiles of kernels/tiles.h.
+//
+//     payload = header, scales (one float32 per tile, or per chunk), padded to 64 bytes, codes
+//
+// bf16 has no scales, and none (floats as they are, so that a mailbox can be read as a vector) not even a header.
+//
+// What must be checked of a payload before it is used: its length, its header, its scales.  Codes need no look, as every
+// bit pattern is a number (kernels/codes.h), except where they are floats themselves.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "base/check.h"
+#include "kernels/chunks.h"
+#include "kernels/codecs.h"
+#include "kernels/codes.h"
+#include "kernels/draws.h"
+#include "kernels/parallel.h"
+#include "kernels/reduce.h"
+#include "kernels/vector.h"
+#include "kernels/wire.h"
+
+namespace gossamer {
+namespace {
+
+constexpr std::uint64_t kTilesOfPart = 64;  // of work that is worth a thread's while: 16,384 elements
+
+// The omega in E|x - Q(x)|^2 <= omega |x|^2 of rounding at random to s levels up to the largest of n elements.  Beside
+// that largest one the others err most, a (u - a) each with u = 1/s, where they all are a = (sqrt(1 + (n-1) u^2) - 1) /
+// ((n-1) u) of it.
+double variance_of_max_norm(double n, double s) { return (std::sqrt(1 + (n - 1) / (s * s)) - 1) / 2; }
+
+// The same of levels up to the 2-norm (Alistarh et al., QSGD, lemma 3.1).
+double variance_of_two_norm(double n, double s) { return std::min(n / (s * s), std::sqrt(n) / s); }
+
+class TileCodec final : public Compressor {
+ public:
+  TileCodec(std::string_view name, const CompressionOptions& options, Quantizer how, const Kernels& kernels)
+      : name_(name), options_(options), how_(how), kernels_(kernels) {}
+
+  std::string_view name() const override { return name_; }
+  CodecId codec() const override { return options_.codec; }
+
+  CodecTraits traits() const override {
+    const bool exact = how_.code == Code::f32;
+    return {.seeded = draws_numbers(how_.code),
+            .unbiased = exact || how_.code == Code::natural || (is_stochastic(how_.code) && options_.unbiased),
+            .linear = exact};
+  }
+
+  std::size_t capacity(const Layout& layout) const override { return size_of(table(layout)); }
+
+  double contraction(const Layout& layout) const override {
+    // The worst chunk bounds the vector: all of its weight may lie there.
+    double least = 1;
+    const ChunkTable chunks = table(layout);
+    for (const Chunk& chunk : chunks.chunks()) least = std::min(least, std::max(0.0, contraction_of(chunk.count)));
+    return least;
+  }
+
+  Result<std::size_t> encode(Stream& stream, std::span<const float> x, const Layout& layout, std::uint64_t seed,
+                             std::span<std::byte> encoded) const override {
+    return encode(stream, {.how = how_, .source = EncodeOf::plain, .x = x.data()}, x, layout, seed, encoded);
+  }
+
+  Result<std::size_t> encode_difference(Stream& stream, std::span<const float> x, std::span<float> replica,
+                                        const Layout& layout, std::uint64_t seed, std::span<float>,
+                                        std::span<std::byte> encoded) const override {
+    GOSSAMER_CHECK(replica.size() == x.size(), "the replica is not of the vector's length");
+    return encode(stream, {.how = how_, .source = EncodeOf::difference, .x = x.data(), .memory = replica.data()}, x, layout, seed,
+                  encoded);
+  }
+
+  Result<std::size_t> encode_feedback(Stream& stream, std::span<const float> x, std::span<float> error, const Layout& layout,
+                                      std::uint64_t seed, std::span<float> seen, std::span<std::byte> encoded) const override {
+    GOSSAMER_CHECK(error.size() == x.size() && seen.size() == x.size(), "vectors of one length");
+    return encode(stream, {.how = how_, .source = EncodeOf::feedback, .x = x.data(), .memory = error.data(), .seen = seen.data()}, x,
+                  layout, seed, encoded);
+  }
+
+  Result<> decode(Stream& stream, std::span<const WeightedPayload> payloads, const Layout& layout,
+                  const DecodeInto& into) const override {
+    GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
+    check_vectors(payloads.size(), layout, into);
+    const ChunkTable chunks = table(layout);
+    for (const WeightedPayload& payload : payloads) GOSSAMER_TRY(check(stream, payload.encoded, layout, chunks));
+
+    const std::size_t touched = (4 * payloads.size() + 8) * layout.size();
+    const bool streaming = touched >= kStreamingBytes;
+    parallel_for(stream, chunks.tiles(), kTilesOfPart, [&](std::uint64_t begin, std::uint64_t end) {
+      std::vector<CodedTiles> from(payloads.size());
+      chunks.for_tiles(begin, end, [&](const Chunk& chunk, std::uint64_t tile, std::uint64_t tiles) {
+        for (std::size_t p = 0; p < payloads.size(); ++p) {
+          const std::byte* const bytes = payloads[p].encoded.data();
+          from[p] = {.codes = bytes + codes_at(chunks) + chunk.codes + tile * tile_stride(how_.code, kTile),
+                     .scales = scale_of(bytes, chunks, chunk, tile),
+                     .one_scale = options_.one_scale,
+                     .weight = payloads[p].weight};
+        }
+        const std::size_t first = tile * kTile, at = chunk.first + first;
+        const auto from_element = [at](auto vector) { return vector.empty() ? nullptr : vector.data() + at; };
+        kernels_.decode({.how = how_,
+                         .target = into.target,
+                         .from = from,
+                         .count = std::min<std::size_t>(tiles * kTile, chunk.count - first),
+                         .own = from_element(into.own),
+                         .out = from_element(into.out),
+                         .sum = from_element(into.sum),
+                         .wide = from_element(into.wide),
+                         .wide_weight = into.wide_weight,
+                         .streaming = streaming});
+      });
+    });
+    return {};
+  }
+
+ private:
+  bool has_header() const { return how_.code != Code::f32; }
+
+  ChunkTable table(const Layout& layout) const {
+    // Without scales the elements do not know of each other.
+    return ChunkTable(layout, has_scale(how_.code) ? options_.scope : Scope::model, how_.code);
+  }
+
+  std::size_t scales_of(const ChunkTable& chunks) const {
+    return !has_scale(how_.code) ? 0 : options_.one_scale ? chunks.chunks().size() : chunks.tiles();
+  }
+  std::size_t codes_at(const ChunkTable& chunks) const {
+    return has_header() ? kCodecHeaderSize + padded(4 * scales_of(chunks), 64) : 0;
+  }
+  std::size_t size_of(const ChunkTable& chunks) const {
+    // Floats as they are take no padding.
+    if (how_.code == Code::f32) return chunks.chunks().empty() ? 0 : 4 * chunks.chunks().front().count;
+    return codes_at(chunks) + chunks.code_bytes();
+  }
+  // Where the scale of a tile lies.
+  template <class Byte>
+  Byte* scale_of(Byte* payload, const ChunkTable& chunks, const Chunk& chunk, std::uint64_t tile) const {
+    if (!has_scale(how_.code)) return nullptr;
+    const std::size_t index = options_.one_scale ? static_cast<std::size_t>(&chunk - chunks.chunks().data()) : chunk.first_tile + tile;
+    return payload + kCodecHeaderSize + 4 * index;
+  }
+
+  CodecHeader header(const Layout& layout, const ChunkTable& chunks) const {
+    return {.codec = static_cast<std::uint16_t>(options_.codec),
+            .code = static_cast<std::uint8_t>(how_.code),
+            .norm = static_cast<std::uint8_t>(how_.norm),
+            .scope = static_cast<std::uint8_t>(options_.scope),
+            .flags = static_cast<std::uint8_t>((options_.one_scale ? kOneScale : 0) | (options_.unbiased ? kUnbiased : 0)),
+            .levels = is_stochastic(how_.code) ? how_.levels : 0,
+            .count = layout.size(),
+            .used = size_of(chunks),
+            .layout = chunks.hash(),
+            .chunks = static_cast<std::uint32_t>(chunks.chunks().size())};
+  }
+
+  double contraction_of(std::size_t count) const {
+    const std::size_t share = options_.one_scale ? count : std::min(count, kTile);
+    const auto n = static_cast<double>(share), s = static_cast<double>(how_.levels);
+    const auto rounded = [n](double levels) { return 1 / (1 + (n - 1) / (4 * levels * levels)) * (1 - 1e-6); };
+    switch (how_.code) {
+      case Code::f32:
+        return 1;
+      case Code::bf16:  // 8 significant bits: each element is wrong by at most 2^-8 of itself
+        return 1 - 0x1p-16;
+      case Code::f16:  // 11 bits; those too small for them are wrong by at most 2^-25 of where the largest is 2^14
+        return 1 - 0x1p-22 - n * 0x1p-78;
+      case Code::e4m3:  // 4 bits; the smallest are wrong by at most 2^-10 of where the largest is 448
+        return 1 - 0x1.01p-8 - n * 0x1p-37;
+      case Code::nearest8:  // the others err most where they are half a level
+        return rounded(127);
+      case Code::nearest4:
+        return rounded(7);
+      case Code::stochastic8:
+      case Code::stochastic4:
+      case Code::stochastic2: {
+        const double omega = variance(n, s);
+        return (options_.unbiased || omega < 1 ? 1 - omega : 1 / (1 + omega)) - 1e-6;
+      }
+      case Code::sign:  // |x|_1^2 / (n |x|_2^2): near 2/pi for normally distributed elements, 1/n when one is all
+        return 1 / n - (share == 1 ? 1e-6 : 0);
+      case Code::natural:
+        return 7.0 / 8 - 1e-4;
+    }
+    return 0;
+  }
+
+  double variance(double n, double s) const {
+    return how_.norm == Norm::max ? variance_of_max_norm(n, s) : variance_of_two_norm(n, s);
+  }
+
+  // `how` for a chunk: an unbiased quantizer whose variance exceeds |x|^2 contracts when what it gives is divided by 1 +
+  // omega.  A chunk shorter than a tile has less variance.
+  Quantizer quantizer_for(std::size_t count) const {
+    Quantizer how = how_;
+    const std::size_t share = options_.one_scale ? count : std::min(count, kTile);
+    const double omega = variance(static_cast<double>(share), how_.levels);
+    how.divisor = static_cast<float>(how_.levels * (options_.unbiased || omega < 1 ? 1 : 1 + omega));
+    return how;
+  }
+
+  float measure(Stream& stream, const EncodeTiles& job, const Chunk& chunk) const;
+  Result<std::size_t> encode(Stream& stream, EncodeTiles job, std::span<const float> x, const Layout& layout, std::uint64_t seed,
+                             std::span<std::byte> encoded) const;
+  Result<> check(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
+  void check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const;
+  Failure cannot_encode(const EncodeTiles& job, std::span<const float> x, const Layout& layout) const;
+
+  std::string_view name_;
+  CompressionOptions options_;
+  Quantizer how_;
+  const Kernels& kernels_;
+};
+
+// The one measure of a chunk; infinite or NaN where an element is.
+float TileCodec::measure(Stream& stream, const EncodeTiles& job, const Chunk& chunk) const {
+  const std::size_t parts = (chunk.count + kSumChunk - 1) / kSumChunk;
+  std::vector<double> sums(parts);
+  std::vector<std::uint32_t> most(parts);
+  parallel_for(stream, parts, 4, [&](std::uint64_t begin, std::uint64_t end) {
+    alignas(64) float made[kSumChunk];
+    for (std::uint64_t p = begin; p < end; ++p) {
+      const std::size_t first = p * kSumChunk, length = std::min(kSumChunk, chunk.count - first);
+      const float* v = job.x + chunk.first + first;
+      if (job.source != EncodeOf::plain) {
+        const float* const memory = job.memory + chunk.first + first;
+        for (std::size_t i = 0; i < length; ++i) made[i] = job.source == EncodeOf::difference ? v[i] - memory[i] : v[i] + memory[i];
+        v = made;
+      }
+      most[p] = kernels_.largest(v, nullptr, length);
+      if (how_.code == Code::sign) sums[p] = kernels_.sum(SumOf::magnitudes, v, nullptr, length);
+      if (how_.norm == Norm::two) sums[p] = kernels_.sum(SumOf::products, v, v, length);
+    }
+  });
+  const std::uint32_t largest = *std::max_element(most.begin(), most.end());
+  if (largest >= kTooLargeBits) return float_of(largest);
+  const double sum = sum_of_chunks(parts, [&](std::size_t p) { return sums[p]; });
+  if (how_.code == Code::sign) return static_cast<float>(sum / static_cast<double>(chunk.count));
+  return how_.norm == Norm::two ? static_cast<float>(std::sqrt(sum)) : float_of(largest);
+}
+
+// `all` has the vectors from their first element, and what is the same for all chunks.
+Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span<const float> x, const Layout& layout,
+                                      std::uint64_t seed, std::span<std::byte> encoded) const {
+  GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
+  GOSSAMER_CHECK(x.size() == layout.size(), "the vector is not that of the layout");
+  const ChunkTable chunks = table(layout);
+  const std::size_t size = size_of(chunks);
+  GOSSAMER_CHECK(encoded.size() >= size, "less room than capacity()");
+  std::byte* const codes = encoded.data() + codes_at(chunks);
+  all.key = draw_key(seed);
+  all.streaming = 4 * x.size() >= kStreamingBytes;
+
+  std::vector<float> measures(options_.one_scale ? chunks.chunks().size() : 0);
+  for (std::size_t c = 0; c < measures.size(); ++c) {
+    measures[c] = measure(stream, all, chunks.chunks()[c]);
+    const Scaling by = scaling_of(quantizer_for(chunks.chunks()[c].count), measures[c]);
+    if (!valid_scale(how_.code, by.scale)) return cannot_encode(all, x, layout);
+    store(by.scale, scale_of(encoded.data(), chunks, chunks.chunks()[c], 0));
+  }
+
+  std::atomic<bool> fits = true;
+  parallel_for(stream, chunks.tiles(), kTilesOfPart, [&](std::uint64_t begin, std::uint64_t end) {
+    chunks.for_tiles(begin, end, [&](const Chunk& chunk, std::uint64_t tile, std::uint64_t tiles) {
+      if (!fits.load(std::memory_order_relaxed)) return;
+      const std::size_t first = tile * kTile, at = chunk.first + first;
+      EncodeTiles job = all;
+      job.how = quantizer_for(chunk.count);
+      job.x += at;
+      if (job.memory != nullptr) job.memory += at;
+      if (job.seen != nullptr) job.seen += at;
+      job.count = std::min<std::size_t>(tiles * kTile, chunk.count - first);
+      job.first_tile = tile;
+      job.chunk = chunk.number;
+      job.codes = codes + chunk.codes + tile * tile_stride(how_.code, kTile);
+      if (options_.one_scale)
+        job.measure = measures[static_cast<std::size_t>(&chunk - chunks.chunks().data())];
+      else
+        job.scales = scale_of(encoded.data(), chunks, chunk, tile);
+      if (!kernels_.encode(job)) fits = false;
+    });
+  });
+  if (!fits) return cannot_encode(all, x, layout);
+
+  if (!has_header()) return size;
+  const CodecHeader head = header(layout, chunks);
+  std::memcpy(encoded.data(), &head, sizeof head);
+  const std::size_t scales_end = kCodecHeaderSize + 4 * scales_of(chunks);
+  std::memset(encoded.data() + scales_end, 0, codes_at(chunks) - scales_end);
+  for (const Chunk& chunk : chunks.chunks()) {
+    const std::size_t tail = chunk.count % kTile;
+    const std::size_t end = chunk.count / kTile * tile_stride(how_.code, kTile) + (tail != 0 ? tile_stride(how_.code, tail) : 0);
+    std::memset(codes + chunk.codes + end, 0, chunk_code_bytes(how_.code, chunk.count) - end);
+  }
+  return size;
+}
+
+// Names the element that is at fault.  The memory may have moved on in part, but not in the tile that holds it.
+Failure TileCodec::cannot_encode(const EncodeTiles& job, std::span<const float> x, const Layout& layout) const {
+  std::size_t worst = 0;
+  std::uint32_t most = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const float v = job.source == EncodeOf::plain ? x[i] : job.source == EncodeOf::difference ? x[i] - job.memory[i] : x[i] + job.memory[i];
+    if (const std::uint32_t m = std::min(magnitude_bits(v), kInfinityBits); m > most) {
+      most = m;
+      worst = i;
+    }
+  }
+  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", name_, describe_element(layout, worst)));
+  return fail(Errc::diverged, fmt::format("{}: values too large to encode, the largest of them {} at {}", name_, float_of(most),
+                                          describe_element(layout, worst)));
+}
+
+// All that a sender could have got wrong, or wants to get wrong.
+Result<> TileCodec::check(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const {
+  const CodecHeader expected = header(layout, chunks);
+  GOSSAMER_TRY(check_size(name_, encoded.size(), expected.used));
+  if (has_header()) GOSSAMER_TRY(check_header(name_, encoded, expected));
+
+  std::size_t bad = scales_of(chunks);
+  for (std::size_t s = 0; s < scales_of(chunks); ++s)
+    if (!valid_scale(how_.code, load<float>(encoded.data() + kCodecHeaderSize + 4 * s))) bad = std::min(bad, s);
+  if (bad < scales_of(chunks))
+    return fail(Errc::corrupt, fmt::format("{} payload: scale {} is {}; it must be 0 .. {}", name_, bad,
+                                           load<float>(encoded.data() + kCodecHeaderSize + 4 * bad), largest_scale(how_.code)));
+  if (how_.code != Code::f32 && how_.code != Code::bf16) return {};
+
+  // Floats themselves, which may be anything.
+  std::atomic<bool> finite = true;
+  const std::byte* const values = encoded.data() + codes_at(chunks);
+  parallel_for(stream, layout.size(), kTilesOfPart * kTile, [&](std::uint64_t begin, std::uint64_t end) {
+    if (how_.code == Code::f32 && reinterpret_cast<std::uintptr_t>(values) % alignof(float) == 0) {
+      if (kernels_.largest(reinterpret_cast<const float*>(values) + begin, nullptr, end - begin) >= kInfinityBits) finite = false;
+      return;
+    }
+    std::uint32_t most = 0;
+    if (how_.code == Code::f32) {
+      for (std::uint64_t i = begin; i < end; ++i) most = std::max(most, load<std::uint32_t>(values + 4 * i) & 0x7fffffffu);
+    } else {
+      for (std::uint64_t i = begin; i < end; ++i) most = std::max(most, (load<std::uint16_t>(values + 2 * i) & 0x7fffu) << 16);
+    }
+    if (most >= kInfinityBits) finite = false;
+  });
+  if (!finite) return fail(Errc::corrupt, fmt::format("{} payload: a value is NaN or infinite", name_));
+  return {};
+}
+
+void TileCodec::check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const {
+  const auto fits = [&](auto vector, bool used) { return vector.size() == (used ? layout.size() : 0); };
+  GOSSAMER_CHECK(fits(into.out, into.target != DecodeTo::wide), "the vector is not that of the layout");
+  GOSSAMER_CHECK(fits(into.own, into.target == DecodeTo::difference || into.target == DecodeTo::follow), "own: another length");
+  GOSSAMER_CHECK(fits(into.sum, into.target == DecodeTo::follow), "sum: another length");
+  GOSSAMER_CHECK(fits(into.wide, into.target == DecodeTo::wide), "wide: another length");
+  GOSSAMER_CHECK(payloads == 1 || (into.target != DecodeTo::follow && into.target != DecodeTo::wide), "one payload at a time");
+}
+
+}  // namespace
+
+std::unique_ptr<Compressor> make_tile_codec(const CompressionOptions& options, const Kernels& kernels) {
+  CompressionOptions used = options;
+  Quantizer how;
+  std::string_view name = "none";
+  const auto stochastic = [&how](std::uint32_t levels) {
+    how.levels = levels;
+    how.code = levels <= 1 ? Code::stochastic2 : levels <= 7 ? Code::stochastic4 : Code::stochastic8;
+  };
+  if (options.codec != CodecId::qsgd && options.codec != CodecId::sign) used.one_scale = false;
+  switch (options.codec) {
+    case CodecId::fp16:
+      name = "fp16";
+      how.code = Code::f16;
+      break;
+    case CodecId::bf16:
+      name = "bf16";
+      how.code = Code::bf16;
+      break;
+    case CodecId::fp8:
+      name = "fp8";
+      how.code = Code::e4m3;
+      break;
+    case CodecId::int8:
+      name = "int8";
+      how.code = Code::nearest8;
+      break;
+    case CodecId::int4:
+      name = "int4";
+      how.code = Code::nearest4;
+      break;
+    case CodecId::qsgd:
+      name = "qsgd";
+      stochastic(options.levels);
+      how.norm = options.norm;
+      break;
+    case CodecId::terngrad:
+      name = "terngrad";
+      stochastic(1);
+      break;
+    case CodecId::sign:
+      name = "sign";
+      how.code = Code::sign;
+      break;
+    case CodecId::natural:
+      name = "natural";
+      how.code = Code::natural;
+      break;
+    default:
+      GOSSAMER_CHECK(options.codec == CodecId::none, "no codec of tiles");
+      break;
+  }
+  return std::make_unique<TileCodec>(name, used, how, kernels);
+}
+
+}  // namespace gossamer

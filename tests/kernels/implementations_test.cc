@@ -1,0 +1,309 @@
+// Every implementation of the inner loops gives the bits of the scalar reference: on every size class, unaligned, on
+// special values, for every code, source and target.
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "kernels/codes.h"
+#include "kernels/draws.h"
+#include "kernels/implementations.h"
+#include "kernels/reduce.h"
+#include "tests/kernels/codec_cases.h"
+
+namespace gossamer {
+namespace {
+
+constexpr std::size_t kLengths[] = {1, 2, 7, 15, 16, 17, 63, 127, 128, 129, 255, 256, 257, 500, 511, 512, 513, 768, 1000, 4096, 5000, 20001};
+constexpr std::size_t kKinds = 9;
+
+// Vectors with something awkward in each.
+std::vector<float> awkward_vector(std::size_t count, std::size_t kind, std::uint64_t seed) {
+  Random random(seed, Purpose::test, count, kind);
+  std::vector<float> x(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto normal = static_cast<float>(random.normal());
+    switch (kind) {
+      case 0:
+        x[i] = normal;
+        break;
+      case 1:  // ties for every code: multiples of half a level
+        x[i] = (static_cast<float>(random.below(509)) - 254) / 2;
+        break;
+      case 2:  // zero blocks, and zeros of both signs
+        x[i] = i / 300 % 2 == 0 ? (random.below(2) == 0 ? 0.0f : -0.0f) : normal;
+        break;
+      case 3:  // denormals beside ordinary elements
+        x[i] = random.below(3) == 0 ? normal : std::bit_cast<float>(random() & 0x807fffffu);
+        break;
+      case 4:  // only denormals
+        x[i] = std::bit_cast<float>(random() & 0x807fffffu);
+        break;
+      case 5:  // any float that is a number and not too large
+        do x[i] = std::bit_cast<float>(random());
+        while (!(std::abs(x[i]) < 0x1p120f));
+        break;
+      case 6:  // round about the smallest scale
+        x[i] = normal * 0x1p-81f;
+        break;
+      case 7:  // large
+        x[i] = normal * 0x1p115f;
+        break;
+      case 8:  // all equal
+        x[i] = -0.375f;
+        break;
+    }
+  }
+  return x;
+}
+
+struct Encoding {
+  bool done = false;
+  std::vector<std::byte> codes, scales;
+  std::vector<float> memory, seen;
+};
+
+// `shift` floats (and bytes) off alignment.
+Encoding encoded_by(const Kernels& kernels, const Quantizer& how, EncodeOf source, const std::vector<float>& x,
+                    const std::vector<float>& memory, std::size_t shift, bool one_scale, bool streaming) {
+  const std::size_t n = x.size();
+  AlignedBuffer<float> in(n + shift), old(n + shift), seen(n + shift);
+  std::copy(x.begin(), x.end(), in.data() + shift);
+  std::copy(memory.begin(), memory.end(), old.data() + shift);
+  AlignedBuffer<std::byte> codes(chunk_code_bytes(how.code, n) + shift + 64), scales(4 * tile_count(n) + shift);
+  const bool plain = source == EncodeOf::plain;
+  Encoding result;
+  result.done = kernels.encode({.how = how,
+                                .source = source,
+                                .x = in.data() + shift,
+                                .memory = plain ? nullptr : old.data() + shift,
+                                .seen = source == EncodeOf::feedback ? seen.data() + shift : nullptr,
+                                .count = n,
+                                .first_tile = (std::uint64_t{1} << 27) - 1,  // counters that carry into their upper word
+                                .key = 0x0123456789abcdefu,
+                                .chunk = 77,
+                                .codes = codes.data() + shift,
+                                .scales = one_scale ? nullptr : scales.data() + shift,
+                                .measure = 300.0f,
+                                .streaming = streaming});
+  for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(codes[codes.size() - 1 - i], std::byte{0}) << "written past the codes";
+  result.codes.assign(codes.data() + shift, codes.data() + shift + chunk_code_bytes(how.code, n));
+  result.scales.assign(scales.data() + shift, scales.data() + scales.size());
+  result.memory.assign(old.data() + shift, old.data() + old.size());
+  result.seen.assign(seen.data() + shift, seen.data() + seen.size());
+  return result;
+}
+
+std::vector<Quantizer> quantizers() {
+  std::vector<Quantizer> all;
+  for (std::size_t c = 0; c < kCodes; ++c) {
+    const auto code = static_cast<Code>(c);
+    Quantizer how{.code = code};
+    if (is_stochastic(code)) how.levels = code == Code::stochastic8 ? 127 : code == Code::stochastic4 ? 7 : 1;
+    how.divisor = static_cast<float>(how.levels);
+    all.push_back(how);
+    if (!is_stochastic(code)) continue;
+    how.norm = Norm::two;
+    all.push_back(how);
+    if (code == Code::stochastic2) continue;
+    how.levels = code == Code::stochastic8 ? 16 : 5;
+    how.divisor = 23.7f;
+    how.norm = Norm::max;
+    all.push_back(how);
+  }
+  return all;
+}
+
+class EachCode : public testing::TestWithParam<std::size_t> {
+ protected:
+  const Quantizer how_ = quantizers()[GetParam()];
+};
+
+std::string code_name(const testing::TestParamInfo<std::size_t>& info) {
+  constexpr const char* kNames[kCodes] = {"f32",         "f16",         "bf16",        "e4m3", "nearest8", "nearest4",
+                                          "stochastic8", "stochastic4", "stochastic2", "sign", "natural"};
+  const Quantizer how = quantizers()[info.param];
+  return std::string(kNames[static_cast<std::size_t>(how.code)]) + "_" + std::to_string(how.levels) + (how.norm == Norm::two ? "_two" : "_max");
+}
+
+TEST(Implementations, AreNamedAndComplete) {
+  ASSERT_EQ(all_kernels().front(), &scalar_kernels());
+  bool best_is_among_them = false;
+  for (const Kernels* kernels : all_kernels()) {
+    best_is_among_them = best_is_among_them || std::string(kernels->name) == best_kernels().name;
+    EXPECT_TRUE(kernels->encode && kernels->decode && kernels->largest && kernels->sum && kernels->copy && kernels->scale &&
+                kernels->axpy && kernels->weighted_sum && kernels->at_least)
+        << kernels->name;
+  }
+  EXPECT_TRUE(best_is_among_them);
+  if (__builtin_cpu_supports("avx2")) {
+    EXPECT_STRNE(best_kernels().name, "scalar") << "this processor has AVX2";
+  }
+}
+
+TEST_P(EachCode, EncodesTheBytesOfTheReference) {
+  for (const std::size_t n : kLengths)
+    for (std::size_t kind = 0; kind < kKinds; ++kind) {
+      const auto x = awkward_vector(n, kind, 1), memory = awkward_vector(n, kind, 2);
+      for (const EncodeOf source : {EncodeOf::plain, EncodeOf::difference, EncodeOf::feedback}) {
+        const bool one_scale = kind == 1 && (how_.code == Code::sign || (is_stochastic(how_.code) && how_.norm == Norm::max));
+        const Encoding expected = encoded_by(scalar_kernels(), how_, source, x, memory, 0, one_scale, false);
+        ASSERT_TRUE(expected.done || kind == 7 || kind == 5) << n << " " << kind;
+        for (const Kernels* kernels : all_kernels())
+          for (const std::size_t shift : {0u, 1u, 3u})
+            for (const bool streaming : {false, true}) {
+              const Encoding got = encoded_by(*kernels, how_, source, x, memory, shift, one_scale, streaming);
+              ASSERT_EQ(got.done, expected.done) << kernels->name;
+              if (!got.done) continue;
+              ASSERT_EQ(got.codes, expected.codes) << kernels->name << " n " << n << " kind " << kind << " source " << static_cast<int>(source);
+              ASSERT_EQ(got.scales, expected.scales) << kernels->name << " n " << n << " kind " << kind;
+              ASSERT_TRUE(same_bits(got.memory, expected.memory)) << kernels->name << " n " << n << " kind " << kind;
+              ASSERT_TRUE(same_bits(got.seen, expected.seen)) << kernels->name << " n " << n << " kind " << kind;
+            }
+      }
+    }
+}
+
+TEST_P(EachCode, RefusesWhatIsNoNumberWhereverItIs) {
+  const auto x = normal_vector(600);
+  const std::vector<float> bad = {std::nanf(""), -std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  for (const Kernels* kernels : all_kernels())
+    for (const float value : bad)
+      for (std::size_t at = 0; at < x.size(); at += at < 40 ? 1 : 37)
+        for (const EncodeOf source : {EncodeOf::plain, EncodeOf::difference, EncodeOf::feedback}) {
+          auto with = x;
+          with[at] = value;
+          const Encoding got = encoded_by(*kernels, how_, source, with, std::vector<float>(600, 0.5f), 0, false, false);
+          ASSERT_FALSE(got.done) << kernels->name << " " << at;
+          for (const float m : got.memory) ASSERT_TRUE(std::isfinite(m)) << "it spread";
+        }
+}
+
+TEST_P(EachCode, DecodesAnyBytesToTheNumbersOfTheReference) {
+  const Code code = how_.code;
+  for (const std::size_t n : kLengths) {
+    Random random(n, Purpose::test);
+    std::vector<std::vector<std::byte>> codes(3), scales(3);
+    std::vector<CodedTiles> from;
+    for (std::size_t p = 0; p < 3; ++p) {
+      codes[p].resize(chunk_code_bytes(code, n) + 1);
+      for (std::byte& b : codes[p]) b = static_cast<std::byte>(random());
+      scales[p].resize(4 * tile_count(n) + 1);
+      for (std::size_t t = 0; t < tile_count(n); ++t) {
+        float scale = 0;
+        do scale = std::bit_cast<float>(random() & 0x7fffffffu);
+        while (!valid_scale(code, scale));
+        if (random.below(5) == 0) scale = 0;
+        if (random.below(5) == 0) scale = largest_scale(code);
+        std::memcpy(scales[p].data() + 1 + 4 * t, &scale, 4);
+      }
+      from.push_back({.codes = codes[p].data() + 1, .scales = scales[p].data() + 1, .one_scale = p == 2, .weight = 0.25f * static_cast<float>(p + 1)});
+    }
+    const auto own = normal_vector(n, 3), start = normal_vector(n, 4), sum = normal_vector(n, 5);
+    for (const DecodeTo target : {DecodeTo::add, DecodeTo::assign, DecodeTo::difference, DecodeTo::follow, DecodeTo::wide})
+      for (const std::size_t payloads : {0u, 1u, 2u, 3u}) {
+        const bool single = target == DecodeTo::follow || target == DecodeTo::wide;
+        if (single && payloads != 1) continue;
+        const auto run = [&](const Kernels& kernels, bool streaming, std::size_t shift) {
+          AlignedBuffer<float> out(n + shift), total(n + shift);
+          AlignedBuffer<double> wide(n + shift);
+          std::copy(start.begin(), start.end(), out.data() + shift);
+          std::copy(sum.begin(), sum.end(), total.data() + shift);
+          kernels.decode({.how = how_,
+                          .target = target,
+                          .from = std::span(from).first(payloads),
+                          .count = n,
+                          .own = own.data(),
+                          .out = out.data() + shift,
+                          .sum = total.data() + shift,
+                          .wide = wide.data() + shift,
+                          .wide_weight = 1.0 / 3,
+                          .streaming = streaming});
+          std::vector<double> all(out.data() + shift, out.data() + out.size());
+          all.insert(all.end(), total.data() + shift, total.data() + total.size());
+          all.insert(all.end(), wide.data() + shift, wide.data() + wide.size());
+          return all;
+        };
+        const auto expected = run(scalar_kernels(), false, 0);
+        if (has_scale(code)) {
+          for (const double value : expected) ASSERT_TRUE(std::isfinite(value));
+        }
+        for (const Kernels* kernels : all_kernels())
+          for (const bool streaming : {false, true})
+            for (const std::size_t shift : {0u, 1u}) {
+              const auto got = run(*kernels, streaming, shift);
+              ASSERT_EQ(std::memcmp(got.data(), expected.data(), 8 * got.size()), 0)
+                  << kernels->name << " n " << n << " target " << static_cast<int>(target) << " payloads " << payloads;
+            }
+      }
+  }
+}
+
+// What is decoded is what the encoder of a difference moved its replica by, and lies within a level of the input.
+TEST_P(EachCode, ReplicasOfBothEndsStayTheSame) {
+  for (const Kernels* kernels : all_kernels()) {
+    const std::size_t n = 777;
+    const auto x = normal_vector(n), replica = normal_vector(n, 2);
+    const Encoding sent = encoded_by(*kernels, how_, EncodeOf::difference, x, replica, 0, false, false);
+    auto received = replica;
+    const CodedTiles from{.codes = sent.codes.data(), .scales = sent.scales.data()};
+    kernels->decode({.how = how_, .target = DecodeTo::add, .from = {&from, 1}, .count = n, .out = received.data()});
+    EXPECT_TRUE(same_bits(received, sent.memory)) << kernels->name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EachCode, testing::Range(std::size_t{0}, quantizers().size()), code_name);
+
+TEST(Implementations, DoVectorsLikeTheReference) {
+  for (const std::size_t n : {0u, 1u, 15u, 16u, 17u, 63u, 64u, 65u, 127u, 128u, 1000u, 4095u, 4096u})
+    for (std::size_t kind = 0; kind < kKinds; ++kind)
+      for (const std::size_t shift : {0u, 1u}) {
+        std::vector<std::vector<float>> in;
+        for (std::uint64_t s = 1; s <= 4; ++s) in.push_back(awkward_vector(n + shift, kind, s));
+        const auto at = [&](std::size_t i) { return in[i].data() + shift; };
+        const Kernels& reference = scalar_kernels();
+        for (const Kernels* kernels : all_kernels()) {
+          for (const float* y : {static_cast<const float*>(nullptr), static_cast<const float*>(at(1))}) {
+            ASSERT_EQ(kernels->largest(at(0), y, n), reference.largest(at(0), y, n)) << kernels->name << n;
+            ASSERT_EQ(kernels->sum(SumOf::magnitudes, at(0), y, n), reference.sum(SumOf::magnitudes, at(0), y, n)) << kernels->name << n;
+            for (const std::uint32_t least : {0u, 1u, 0x3f000000u, 0x7f7fffffu, 0x7f800000u}) {
+              std::vector<std::uint64_t> words((n + 63) / 64), expected((n + 63) / 64);
+              kernels->at_least(at(0), y, n, least, words.data());
+              reference.at_least(at(0), y, n, least, expected.data());
+              ASSERT_EQ(words, expected) << kernels->name << n;
+            }
+          }
+          for (const SumOf terms : {SumOf::products, SumOf::squared_differences}) {
+            ASSERT_EQ(kernels->sum(terms, at(0), at(1), n), reference.sum(terms, at(0), at(1), n)) << kernels->name << n;
+          }
+          auto y = in[1], z = in[1];
+          kernels->axpy(0.3f, at(0), y.data() + shift, n);
+          reference.axpy(0.3f, at(0), z.data() + shift, n);
+          kernels->scale(-1.7f, y.data() + shift, n);
+          reference.scale(-1.7f, z.data() + shift, n);
+          ASSERT_TRUE(same_bits(y, z)) << kernels->name << n;
+          const WeightedVector terms[] = {{0.5f, {at(0), n}}, {0.3f, {at(1), n}}, {0.2f, {at(2), n}}, {-1.0f, {at(3), n}}};
+          for (std::size_t k = 0; k <= 4; ++k)
+            for (const bool streaming : {false, true}) {
+              std::vector<float> out(n + shift, 9.0f), expected(n + shift, 9.0f);
+              kernels->weighted_sum(std::span(terms).first(k), 0, out.data() + shift, n, streaming);
+              reference.weighted_sum(std::span(terms).first(k), 0, expected.data() + shift, n, streaming);
+              ASSERT_TRUE(same_bits(out, expected)) << kernels->name << " " << n << " terms " << k;
+              kernels->copy(at(0), out.data() + shift, n, streaming);
+              ASSERT_TRUE(same_bits(std::span(out).subspan(shift), {at(0), n}));
+            }
+        }
+      }
+}
+
+TEST(Implementations, SeeNaN) {
+  for (const Kernels* kernels : all_kernels())
+    for (std::size_t i = 0; i < 100; ++i)
+      for (const std::uint32_t bits : {0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc00001u, 0x7f800001u}) {
+        std::vector<float> x(100, 1.0f);
+        x[i] = std::bit_cast<float>(bits);
+        EXPECT_EQ(kernels->largest(x.data(), nullptr, 100), bits & 0x7fffffffu) << kernels->name;
+      }
+}
+
+}  // namespace
+}  // namespace gossamer

@@ -10,6 +10,7 @@
 
 #include "base/nearest.h"
 #include "runtime/algorithms_command.h"
+#include "runtime/bench/bench_command.h"
 #include "runtime/doctor.h"
 #include "runtime/exit_code.h"
 #include "runtime/peer.h"
@@ -177,6 +178,7 @@ int run_main(int argc, char** argv) {
   add_report_command(app, &code);
   add_simulate_command(app, &code);
   add_algorithms_command(app, &code);
+  add_bench_command(app, &code);
   add_doctor(app, &code);
   try {
     app.parse(argc, argv);

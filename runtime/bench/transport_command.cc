@@ -1,0 +1,239 @@
+#include "runtime/bench/transport_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/bench/transport_measure.h"
+#include "runtime/bench/transport_references.h"
+#include "runtime/exit_code.h"
+#include "runtime/report/table.h"
+
+namespace gossamer {
+namespace {
+
+using bench::Amount;
+using bench::Wire;
+
+struct Flags {
+  std::vector<std::string> wires;
+  std::vector<std::uint64_t> sizes = {65536, 1 << 20, 64 << 20};
+  std::vector<std::uint64_t> latency_sizes = {8, 4096};
+  std::size_t links = 8;
+  std::size_t repeat = 7;
+  std::size_t round_trips = 2000;
+  bool json = false;
+  std::string serve;
+};
+
+// One line of the table: the same thing measured `repeat` times, ours and the others' in turn.
+struct Row {
+  std::string wire, what;  // latency, bandwidth
+  std::size_t size = 0, links = 1;
+  std::vector<double> ours;
+  std::map<std::string, std::vector<double>> others;
+};
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+// How many bytes one measurement moves: enough to be one, and over in about a second.
+Amount amount_for(std::size_t size) {
+  const std::size_t count = (std::size_t{1} << 30) / std::max<std::size_t>(size, 1);
+  return {size, std::clamp<std::size_t>(count, 8, 4000)};
+}
+
+// Of each pair, ours over the best of the others (latency: the shortest).
+std::optional<double> ratio(const Row& row) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < row.ours.size(); ++i) {
+    std::optional<double> best;
+    for (const auto& [name, values] : row.others) {
+      if (name == "memcpy" || i >= values.size()) continue;
+      best = !best ? values[i] : row.what == "latency" ? std::min(*best, values[i]) : std::max(*best, values[i]);
+    }
+    if (best) ratios.push_back(row.ours[i] / *best);
+  }
+  if (ratios.empty()) return std::nullopt;
+  return median(std::move(ratios));
+}
+
+class Bench {
+ public:
+  explicit Bench(const Flags& flags) : flags_(flags) {}
+
+  Result<> run() {
+    std::vector<Wire> wires = bench::all_wires();
+    for (const std::string& name : flags_.wires)
+      if (std::ranges::find(wires, name, &Wire::name) == wires.end())
+        return fail(Errc::invalid_argument, "--wires " + name + ": there is no such wire; there are " + names(wires));
+    std::erase_if(wires, [&](const Wire& wire) {
+      return !flags_.wires.empty() && std::ranges::find(flags_.wires, wire.name) == flags_.wires.end();
+    });
+    if (flags_.repeat == 0 || flags_.links == 0) return fail(Errc::invalid_argument, "--repeat and --links begin at 1");
+    for (const Wire& wire : wires)
+      for (std::size_t i = 0; i < flags_.repeat; ++i) {
+        note(fmt::format("{}: {} of {}", wire.name, i + 1, flags_.repeat));
+        const auto done = once(wire);
+        if (!done && done.error().code == Errc::unsupported) {
+          missing_.push_back(wire.name + ": " + done.error().message);
+          break;
+        }
+        GOSSAMER_TRY(done);
+      }
+    note("");
+    return {};
+  }
+
+  std::string text() const {
+    std::vector<std::vector<std::string>> lines;
+    for (const Row& row : rows_) {
+      std::string others;
+      for (const auto& [name, values] : row.others)
+        others += fmt::format("{}{} {}", others.empty() ? "" : ", ", name, figure(row, median(values)));
+      const auto compared = ratio(row);
+      lines.push_back({row.wire, row.what, size_text(row.size), std::to_string(row.links), figure(row, median(row.ours)),
+                       compared ? fmt::format("{:.2f}", *compared) : "-", others});
+    }
+    std::string text = text_table({"wire", "what", "size", "links", "gossamer", "ratio to the best", "others"}, lines);
+    for (const std::string& line : missing_) text += "not measured: " + line + "\n";
+    return text;
+  }
+
+  std::string json() const {
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const Row& row : rows_) {
+      nlohmann::ordered_json one = {{"wire", row.wire}, {"what", row.what}, {"unit", row.what == "latency" ? "us" : "B/s"},
+                                    {"size", row.size}, {"links", row.links}, {"median", median(row.ours)}, {"runs", row.ours}};
+      for (const auto& [name, values] : row.others) one["others"][name] = {{"median", median(values)}, {"runs", values}};
+      const auto compared = ratio(row);
+      one["ratio"] = compared ? nlohmann::ordered_json(*compared) : nlohmann::ordered_json(nullptr);
+      all.push_back(std::move(one));
+    }
+    return nlohmann::ordered_json{{"repeat", flags_.repeat}, {"rows", all}, {"not_measured", missing_}}.dump(2) + "\n";
+  }
+
+ private:
+  static std::string names(const std::vector<Wire>& wires) {
+    std::string text;
+    for (const Wire& wire : wires) text += (text.empty() ? "" : ", ") + wire.name;
+    return text;
+  }
+  static std::string figure(const Row& row, double value) {
+    return row.what == "latency" ? fmt::format("{:.2f} us", value) : fmt::format("{:.2f} GB/s", value / 1e9);
+  }
+  static std::string size_text(std::size_t size) {
+    if (size % (1 << 20) == 0 && size > 0) return fmt::format("{} MiB", size >> 20);
+    if (size % 1024 == 0 && size > 0) return fmt::format("{} KiB", size >> 10);
+    return fmt::format("{} B", size);
+  }
+  void note(const std::string& text) const {
+    if (!flags_.json) fmt::print(stderr, "\r{:40}\r{}", "", text);
+  }
+
+  Row& row(const std::string& wire, const std::string& what, std::size_t size, std::size_t links) {
+    for (Row& row : rows_)
+      if (row.wire == wire && row.what == what && row.size == size && row.links == links) return row;
+    return rows_.emplace_back(Row{wire, what, size, links, {}, {}});
+  }
+
+  Result<> once(const Wire& wire) {
+    for (const std::uint64_t size : flags_.latency_sizes) {
+      GOSSAMER_TRY_ASSIGN(auto ours, bench::measure_fabric(wire, 1, size));
+      GOSSAMER_TRY_ASSIGN(const double figure, ours->latency({size, flags_.round_trips}));
+      ours.reset();
+      Row& line = row(wire.name, "latency", size, 1);
+      line.ours.push_back(figure);
+      GOSSAMER_TRY(others(wire, {size, flags_.round_trips}, true, &line));
+    }
+    for (const std::uint64_t size : flags_.sizes)
+      for (const std::size_t links : {std::size_t{1}, flags_.links}) {
+        if (links > 1 && size > kManyLinksMax) continue;
+        GOSSAMER_TRY_ASSIGN(auto ours, bench::measure_fabric(wire, links, size));
+        GOSSAMER_TRY_ASSIGN(const double figure, ours->bandwidth(amount_for(size)));
+        ours.reset();
+        Row& line = row(wire.name, "bandwidth", size, links);
+        line.ours.push_back(figure);
+        if (links == 1) GOSSAMER_TRY(others(wire, amount_for(size), false, &line));
+      }
+    return {};
+  }
+
+  Result<> others(const Wire& wire, Amount amount, bool latency, Row* line) {
+    if (!latency) line->others["memcpy"].push_back(bench::memcpy_bandwidth({amount.size, std::min<std::size_t>(amount.count, 50)}));
+    if (!wire.ucx_tls.empty() && has_perftest_) {
+      for (const std::string test : {"put", "am", "tag"}) {
+        // Emulated by small fragments: 20 MB/s at 64 MB, which is no match and takes minutes.
+        if (test == "put" && !latency && wire.ucx_tls.starts_with("tcp") && amount.size > (1 << 20)) continue;
+        const std::string name = (test == "tag" ? "" : "ucp_") + test + (latency ? "_lat" : "_bw");
+        const auto figure = bench::ucx_perftest(wire.ucx_tls, name, amount);
+        if (!figure && figure.error().code == Errc::unsupported) {
+          has_perftest_ = false;
+          missing_.push_back("ucx_perftest is not installed (Debian: ucx-utils)");
+          return {};
+        }
+        GOSSAMER_TRY_ASSIGN(const double value, figure);
+        line->others[name].push_back(value);
+      }
+    }
+    if (wire.bare_provider.empty()) return {};
+    for (const bool writes : {true, false}) {
+      if (latency && writes) continue;
+      GOSSAMER_TRY_ASSIGN(auto bare, bench::measure_bare_libfabric(wire.bare_provider, writes, amount.size));
+      GOSSAMER_TRY_ASSIGN(const double value, latency ? bare->latency(amount) : bare->bandwidth(amount));
+      line->others[writes ? "fi_write" : "fi_send"].push_back(value);
+    }
+    return {};
+  }
+
+  const Flags& flags_;
+  std::vector<Row> rows_;
+  std::vector<std::string> missing_;
+  bool has_perftest_ = true;
+  static constexpr std::size_t kManyLinksMax = 8 << 20;
+};
+
+int bench_transport(const Flags& flags) {
+  const auto refuse = [](const Error& error) {
+    fmt::print(stderr, "gossamer: {}\n", error.message);
+    return exit_code(error.code);
+  };
+  if (!flags.serve.empty()) {
+    const auto served = bench::serve(flags.serve);
+    return served ? 0 : refuse(served.error());
+  }
+  Bench bench(flags);
+  if (const auto done = bench.run(); !done) return refuse(done.error());
+  fmt::print("{}", flags.json ? bench.json() : bench.text());
+  return 0;
+}
+
+}  // namespace
+
+void add_bench_transport(CLI::App& bench, int* code) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = bench.add_subcommand(
+      "transport", "Puts between two processes, beside ucx_perftest, a bare libfabric loop and memcpy on the same wires");
+  command->add_option("--wires", flags->wires, "Only these: loopback, ucx-shm, ucx-tcp, libfabric-shm, libfabric-tcp")->delimiter(',')->type_name("WIRES");
+  command->add_option("--sizes", flags->sizes, "Bytes per put whose bandwidth is measured")->delimiter(',')->type_name("BYTES")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 30));
+  command->add_option("--latency-sizes", flags->latency_sizes, "Bytes per put whose latency is measured")->delimiter(',')->type_name("BYTES")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 20));
+  command->add_option("--links", flags->links, "How many links share a wire, beside one alone (puts up to 8 MiB)")->type_name("N");
+  command->add_option("--repeat", flags->repeat, "Paired measurements; medians are shown")->type_name("N");
+  command->add_option("--round-trips", flags->round_trips, "Of one measurement of latency")->type_name("N")->check(CLI::Range(1, 1'000'000));
+  command->add_flag("--json", flags->json, "All figures, for programs");
+  command->add_option("--serve", flags->serve)->group("");  // the other side, started by the bench
+  command->callback([flags, code] { *code = bench_transport(*flags); });
+}
+
+}  // namespace gossamer

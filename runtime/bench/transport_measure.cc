@@ -1,0 +1,278 @@
+#include "runtime/bench/transport_measure.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "base/serial.h"
+#include "runtime/bench/bare_libfabric.h"
+#include "runtime/bench/talk.h"
+
+namespace gossamer::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::seconds kPatience{30};
+constexpr int kLooksAtTalk = 4096;  // polls between them
+constexpr int kPatientPolls = 256;  // in vain; who waits longer lets the other side have the core, should there be one only
+
+enum class Do : std::uint64_t { answer = 1, take = 2, finish = 3 };
+
+struct Order {
+  Do what = Do::take;
+  std::uint64_t value = 0;  // answer: the size of the answer; finish: how many puts there were
+};
+static_assert(sizeof(Order) == 16);
+
+std::span<const std::byte> bytes_of(const Order& order) { return std::as_bytes(std::span(&order, 1)); }
+
+std::string introduce(const Fabric& fabric, const Region& region) {
+  Writer writer;
+  const RemoteRegion remote = region.remote();
+  writer.text(fabric.address());
+  writer.text(remote.key);
+  writer.put(remote.address);
+  writer.put(remote.size);
+  return {reinterpret_cast<const char*>(writer.view().data()), writer.view().size()};
+}
+
+struct Path {
+  std::unique_ptr<Link> link;
+  std::unique_ptr<Target> target;
+};
+
+Result<Path> meet(Fabric& fabric, const std::string& introduction) {
+  Reader reader(std::as_bytes(std::span(introduction.data(), introduction.size())));
+  const std::string address = reader.text();
+  RemoteRegion remote;
+  remote.key = reader.text();
+  remote.address = reader.get<std::uint64_t>();
+  remote.size = reader.get<std::uint64_t>();
+  Path path;
+  GOSSAMER_TRY_ASSIGN(path.link, fabric.connect(address));
+  GOSSAMER_TRY_ASSIGN(path.target, path.link->open(remote));
+  return path;
+}
+
+// Tries, and polls, until the queue has room.
+Result<> put_patiently(Fabric& fabric, FabricEvents& events, Link& link, const Put& put) {
+  const auto deadline = Clock::now() + kPatience;
+  for (;;) {
+    const Errc status = link.put(put);
+    if (status == Errc::ok) return {};
+    if (status != Errc::would_block) return fail(status, "a put was refused: " + std::string(name(status)));
+    fabric.poll(&events);
+    if (Clock::now() > deadline) return fail(Errc::timed_out, "the queue stays full");
+  }
+}
+
+// The side that answers.
+class Server {
+ public:
+  Server(FabricOptions options, std::size_t links, std::size_t size_max, int descriptor)
+      : options_(std::move(options)), links_(links), size_max_(size_max), talk_(descriptor) {}
+
+  Result<> run() {
+    std::vector<std::unique_ptr<One>> all;
+    for (std::size_t i = 0; i < links_; ++i) {
+      auto one = std::make_unique<One>();
+      GOSSAMER_TRY_ASSIGN(one->fabric, make_fabric(options_));
+      GOSSAMER_TRY_ASSIGN(one->region, one->fabric->allocate(size_max_));
+      std::memset(one->region->memory().data, 1, size_max_);
+      talk_.send(introduce(*one->fabric, *one->region));
+      all.push_back(std::move(one));
+    }
+    GOSSAMER_TRY_ASSIGN(const std::string who, talk_.receive());
+    for (const auto& one : all) {
+      GOSSAMER_TRY_ASSIGN(one->path, meet(*one->fabric, who));
+    }
+    for (unsigned polls = 0, in_vain = 0;; ++polls) {
+      bool idle = true;
+      for (const auto& one : all) {
+        one->fabric->poll(&one->events);
+        if (one->events.empty()) continue;
+        idle = false;
+        GOSSAMER_TRY(serve(*one));
+      }
+      in_vain = idle ? in_vain + 1 : 0;
+      if (in_vain % kPatientPolls == kPatientPolls - 1) ::sched_yield();
+      if (idle && polls % kLooksAtTalk == 0 && talk_.has_news()) return {};
+    }
+  }
+
+ private:
+  struct One {
+    std::unique_ptr<Fabric> fabric;
+    std::unique_ptr<Region> region;
+    Path path;
+    FabricEvents events;
+    std::uint64_t taken = 0, expected = 0;
+    ~One() {
+      path.target.reset();
+      path.link.reset();
+      fabric.reset();  // ends what may be under way from the region
+    }
+  };
+
+  Result<> serve(One& one) {
+    std::vector<Notice> notices = std::exchange(one.events.notices, {});
+    one.events.clear();
+    for (const Notice& notice : notices) {
+      Order order;
+      if (notice.size != sizeof order) return fail(Errc::corrupt, "a notice that is no order");
+      std::memcpy(&order, notice.data.data(), sizeof order);
+      if (order.what == Do::take) ++one.taken;
+      if (order.what == Do::finish) one.expected = order.value;
+      const Put answer{.source = one.region.get(), .size = order.what == Do::answer ? order.value : 0, .target = one.path.target.get(),
+                       .notice = notice.bytes()};
+      if (order.what == Do::answer) GOSSAMER_TRY(put_patiently(*one.fabric, one.events, *one.path.link, answer));
+    }
+    if (one.expected != 0 && one.taken == one.expected) {
+      one.taken = one.expected = 0;
+      const Order done{Do::finish, 0};
+      GOSSAMER_TRY(put_patiently(*one.fabric, one.events, *one.path.link, {.notice = bytes_of(done)}));
+    }
+    return {};
+  }
+
+  FabricOptions options_;
+  std::size_t links_, size_max_;
+  Talk talk_;
+};
+
+class FabricMeasurement final : public Measurement {
+ public:
+  static Result<std::unique_ptr<Measurement>> make(const Wire& wire, std::size_t links, std::size_t size_max) {
+    auto measurement = std::make_unique<FabricMeasurement>();
+    FabricOptions options = wire.fabric;
+    if (options.kind == "loopback") {
+      options.hub = std::make_shared<LoopbackHub>();
+      GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::thread([options, links, size_max](int descriptor) {
+                            (void)Server(options, links, size_max, descriptor).run();
+                          }));
+    } else {
+      GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process(wire.name + " " + std::to_string(links) + " " + std::to_string(size_max)));
+    }
+    GOSSAMER_TRY_ASSIGN(measurement->fabric_, make_fabric(options));
+    GOSSAMER_TRY_ASSIGN(measurement->region_, measurement->fabric_->allocate(size_max));
+    std::memset(measurement->region_->memory().data, 2, size_max);
+    for (std::size_t i = 0; i < links; ++i) {
+      GOSSAMER_TRY_ASSIGN(const std::string who, measurement->other_->talk().receive());
+      GOSSAMER_TRY_ASSIGN(Path path, meet(*measurement->fabric_, who));
+      measurement->paths_.push_back(std::move(path));
+    }
+    measurement->other_->talk().send(introduce(*measurement->fabric_, *measurement->region_));
+    return measurement;
+  }
+
+  ~FabricMeasurement() override {
+    for (Path& path : paths_) path.target.reset();
+    paths_.clear();
+    fabric_.reset();
+    other_.reset();
+  }
+
+  Result<double> latency(Amount amount) override {
+    const Order order{Do::answer, amount.size};
+    std::vector<double> times;
+    for (std::size_t i = 0; i < amount.count + amount.count / 8 + 1; ++i) {
+      const auto start = Clock::now();
+      GOSSAMER_TRY(put(paths_.front(), amount.size, order));
+      GOSSAMER_TRY(wait([&] { return !events_.notices.empty(); }));
+      times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count() / 2);
+      events_.clear();
+    }
+    const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+    std::nth_element(times.begin(), middle, times.end());
+    return *middle;
+  }
+
+  Result<double> bandwidth(Amount amount) override {
+    GOSSAMER_TRY(push({amount.size, std::max<std::size_t>(1, amount.count / 8)}).map([](double) {}));
+    return push(amount);
+  }
+
+ private:
+  Result<> put(Path& path, std::size_t size, const Order& order) {
+    return put_patiently(*fabric_, events_, *path.link,
+                         {.source = region_.get(), .size = size, .target = path.target.get(), .notice = bytes_of(order)});
+  }
+
+  template <class Done>
+  Result<> wait(Done&& done) {
+    const auto deadline = Clock::now() + kPatience;
+    for (int polls = 1;; ++polls) {
+      fabric_->poll(&events_);
+      if (done()) return {};
+      if (!events_.down.empty()) return fail(Errc::peer_gone, "the other side of the measurement has gone");
+      if (polls % kPatientPolls == 0) ::sched_yield();
+      if (polls % kLooksAtTalk == 0 && Clock::now() > deadline) return fail(Errc::timed_out, "nothing comes any more");
+    }
+  }
+
+  Result<double> push(Amount amount) {
+    const std::size_t per_link = std::max<std::size_t>(1, amount.count / paths_.size());
+    const auto start = Clock::now();
+    for (std::size_t i = 0; i < per_link; ++i)
+      for (Path& path : paths_) GOSSAMER_TRY(put(path, amount.size, {Do::take, 0}));
+    for (Path& path : paths_) {
+      GOSSAMER_TRY(put(path, 0, {Do::finish, per_link}));
+      GOSSAMER_TRY(wait([&] { return !events_.notices.empty(); }));
+      events_.notices.clear();
+    }
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    GOSSAMER_TRY(wait([&] { return true; }));
+    events_.clear();
+    return static_cast<double>(amount.size) * static_cast<double>(per_link * paths_.size()) / seconds;
+  }
+
+  std::unique_ptr<OtherSide> other_;
+  std::unique_ptr<Fabric> fabric_;
+  std::unique_ptr<Region> region_;
+  std::vector<Path> paths_;
+  FabricEvents events_;
+};
+
+}  // namespace
+
+std::vector<Wire> all_wires() {
+  std::vector<Wire> wires(5);
+  wires[0].name = "loopback";
+  wires[0].fabric.kind = "loopback";
+  wires[1].name = "ucx-shm";
+  wires[1].fabric.ucx.tls = wires[1].ucx_tls = "posix,sysv,self";
+  wires[2].name = "ucx-tcp";
+  wires[2].fabric.ucx.tls = wires[2].ucx_tls = "tcp,self";
+  wires[2].fabric.ucx.net_devices = "lo";
+  wires[3].name = "libfabric-shm";
+  wires[3].fabric.ofi.provider = wires[3].bare_provider = "shm";
+  wires[4].name = "libfabric-tcp";
+  wires[4].fabric.ofi.provider = wires[4].bare_provider = "tcp";
+  wires[4].fabric.ofi.interface = "lo";
+  wires[4].fabric.ofi.map_neighbours = false;  // the wire is measured
+  for (Wire& wire : wires)
+    if (wire.name.starts_with("libfabric")) wire.fabric.kind = "libfabric";
+  return wires;
+}
+
+Result<std::unique_ptr<Measurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max) {
+  return FabricMeasurement::make(wire, links, size_max);
+}
+
+Result<> serve(const std::string& what) {
+  const std::size_t first = what.find(' '), second = what.find(' ', first + 1);
+  if (second == std::string::npos) return fail(Errc::invalid_argument, "bench transport --serve: it is started by the bench itself");
+  const std::string name = what.substr(0, first);
+  const std::size_t number = std::strtoull(what.c_str() + first, nullptr, 10), size_max = std::strtoull(what.c_str() + second, nullptr, 10);
+  if (name.starts_with("bare:")) return serve_bare_libfabric(name.substr(5), number != 0, size_max, 0);
+  for (const Wire& wire : all_wires())
+    if (wire.name == name) return Server(wire.fabric, number, size_max, 0).run();
+  return fail(Errc::invalid_argument, "bench transport --serve: no wire `" + name + "`");
+}
+
+}  // namespace gossamer::bench

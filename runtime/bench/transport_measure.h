@@ -1,0 +1,50 @@
+// What `gossamer bench transport` measures of our own fabrics, and of libfabric without them.
+//
+// Two sides, each a process (or a thread, over the loopback), that talk over a stream socket to find each other.  Both spin
+// while they wait: it is the transport that is measured, not the scheduler.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "transports/transports.h"
+
+namespace gossamer::bench {
+
+// A way to move bytes, and how to make both ends of it.
+struct Wire {
+  std::string name;          // "ucx-shm"
+  FabricOptions fabric;      // without the loopback's hub
+  std::string ucx_tls;       // what ucx_perftest gets; empty: it does not go this way
+  std::string bare_provider; // what the bare libfabric loop uses; empty: it does not go this way
+};
+std::vector<Wire> all_wires();
+
+struct Amount {
+  std::size_t size = 0;   // of one put
+  std::size_t count = 0;  // of puts, or of round trips
+};
+
+// One side that measures; the other one serves until this is gone.
+class Measurement {
+ public:
+  virtual ~Measurement() = default;
+  // Microseconds of half a round trip, median.
+  virtual Result<double> latency(Amount amount) = 0;
+  // Bytes per second over all links, until the other side has all of it.
+  virtual Result<double> bandwidth(Amount amount) = 0;
+};
+
+// Ours: `links` fabrics on the other side.
+Result<std::unique_ptr<Measurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max);
+
+// libfabric's own.  `writes`: one-sided writes (bandwidth only), else messages.
+Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const std::string& provider, bool writes, std::size_t size_max);
+
+// The other side, as a process: what follows `gossamer bench transport --serve`; the socket is its standard input.
+Result<> serve(const std::string& what);
+
+}  // namespace gossamer::bench

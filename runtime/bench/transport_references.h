@@ -1,0 +1,19 @@
+// What `gossamer bench transport` compares with, apart from libfabric's bare loop.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "base/result.h"
+#include "runtime/bench/transport_measure.h"
+
+namespace gossamer::bench {
+
+// Bytes per second of a copy of so many bytes, median of `count`.
+double memcpy_bandwidth(Amount amount);
+
+// One of ucx_perftest's tests ("ucp_put_bw", "tag_lat") between two processes of its own.  Bytes per second, or
+// microseconds (median).  Errors: unsupported when ucx_perftest is not installed; timed_out; io.
+Result<double> ucx_perftest(const std::string& tls, const std::string& test, Amount amount);
+
+}  // namespace gossamer::bench

@@ -1,0 +1,50 @@
+// `gossamer bench` measures what it says.  Two wires only: what spins on a machine that has other things to do takes long.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "tests/e2e/command.h"
+
+namespace gossamer::e2e {
+namespace {
+
+const Words kQuick = {"bench", "transport", "--repeat", "1", "--round-trips", "20", "--latency-sizes", "8", "--links", "2"};
+
+TEST(BenchTransport, MeasuresAWireAndComparesIt) {
+  Scratch scratch;
+  Words words = kQuick;
+  words.insert(words.end(), {"--sizes", "1048576", "--json", "--wires", "loopback,libfabric-shm"});
+  const Ended run = gossamer(words, scratch);
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto report = nlohmann::json::parse(run.out);
+  std::set<std::string> wires;
+  for (const auto& row : report["rows"]) {
+    wires.insert(row["wire"]);
+    EXPECT_GT(row["median"].get<double>(), 0) << row.dump();
+    EXPECT_EQ(row["runs"].size(), 1u);
+    // Whoever measured something reached something.
+    const nlohmann::json others = row.contains("others") ? row["others"] : nlohmann::json::object();
+    for (const auto& [name, other] : others.items()) EXPECT_GT(other["median"].get<double>(), 0) << name;
+    if (row["what"] == "bandwidth" && row["links"] == 1) {
+      EXPECT_TRUE(row["others"].contains("memcpy"));
+    }
+    if (row["wire"] == "libfabric-shm" && row["what"] == "latency") {
+      EXPECT_GT(row["ratio"].get<double>(), 0);
+    }
+  }
+  EXPECT_TRUE(wires.contains("loopback"));
+  EXPECT_EQ(wires.size() + report["not_measured"].size(), 2u) << run.out;
+}
+
+TEST(BenchTransport, RefusesAWireThatDoesNotExist) {
+  Scratch scratch;
+  Words words = kQuick;
+  words.insert(words.end(), {"--wires", "pigeon"});
+  const Ended run = gossamer(words, scratch);
+  EXPECT_EQ(run.code, 2);
+  EXPECT_NE(run.err.find("there are loopback, ucx-shm, ucx-tcp"), std::string::npos) << run.err;
+}
+
+}  // namespace
+}  // namespace gossamer::e2e

@@ -294,6 +294,7 @@ Network::Network(EventQueue& queue, const NetworkOptions& options, const FaultPl
 Network::~Network() = default;
 
 std::unique_ptr<Fabric> Network::make_fabric(PeerId peer) {
+  if (endpoints_[peer]) past_.push_back(std::move(endpoints_[peer]));
   endpoints_[peer] = std::make_shared<Endpoint>(peer, ++lives_, seed_);
   return std::make_unique<SimFabric>(*this, endpoints_[peer]);
 }
@@ -462,8 +463,12 @@ void Network::abandon(Endpoint& endpoint) {
 }
 
 void Network::close() {
-  for (const auto& endpoint : endpoints_)
-    if (endpoint) abandon(*endpoint);
+  for (const auto* lives : {&endpoints_, &past_})
+    for (const auto& endpoint : *lives) {
+      if (!endpoint) continue;
+      abandon(*endpoint);
+      endpoint->sending.clear();  // what a card still had to send names its endpoint
+    }
 }
 
 void Network::deliver(PeerId to, std::uint64_t life, std::span<const std::byte> notice, std::uint64_t bytes) {

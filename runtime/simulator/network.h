@@ -94,6 +94,7 @@ class Network {
   std::uint64_t seed_;
   std::function<void(PeerId)> wake_;
   std::vector<std::shared_ptr<Endpoint>> endpoints_;
+  std::vector<std::shared_ptr<Endpoint>> past_;  // of earlier lives
   std::map<std::pair<PeerId, PeerId>, Path> paths_;
   NetworkCounts counts_;
   std::uint64_t lives_ = 0;

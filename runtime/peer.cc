@@ -21,6 +21,7 @@
 #include "runtime/peer_life.h"
 #include "runtime/report/table.h"
 #include "trainer/partition.h"
+#include "transports/interfaces.h"
 #include "transports/transports.h"
 
 namespace gossamer {
@@ -67,7 +68,7 @@ Result<> Peer::join() {
   GOSSAMER_TRY_ASSIGN(control_, Control::start({.rank = process_.place.rank,
                                                 .peers = topology_->peer_count(),
                                                 .rendezvous = process_.place.rendezvous,
-                                                .host = run_.transport.interface,
+                                                .host = host_of(run_.transport.interface),
                                                 .run_hash = XXH3_64bits(text.data(), text.size()),
                                                 .software_version = std::string(gossamer_version()),
                                                 .elastic = run_.membership.mode == MembershipMode::elastic,

@@ -110,4 +110,10 @@ std::vector<std::string> interfaces_of(std::string_view wanted) {
   return result;
 }
 
+std::string host_of(std::string_view wanted) {
+  for (const NetworkAddress& address : network_addresses())
+    if (names(wanted, address)) return wanted == address.interface ? address.interface : address.text;
+  return {};
+}
+
 }  // namespace gossamer

@@ -29,4 +29,8 @@ bool names(std::string_view wanted, const NetworkAddress& address);
 // device's name), and empty where no interface has such an address.
 std::vector<std::string> interfaces_of(std::string_view wanted);
 
+// What of `wanted` other sockets of this machine can listen on: the interface itself, the address in a subnet; empty where it
+// names no network of IP (a device, say).
+std::string host_of(std::string_view wanted);
+
 }  // namespace gossamer

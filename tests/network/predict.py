@@ -14,11 +14,12 @@ removed at the end.  Wants a machine that does nothing else.
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+
+from namespaces import Network, missing, run
 
 PEERS = 4
 # What of a rate is left for payloads: 1448 bytes of each frame of 1514 (Ethernet, IP and TCP headers with timestamps).
@@ -39,36 +40,6 @@ RUNS = {
     "choco-sgd, qsgd 4 bits, on a ring": ("choco-sgd", "{family: ring, peers: 4}", "compression: {codec: qsgd, bits: 4}", False),
     "parameter server": ("parameter-server", "{family: star, peers: 4}", "", True),
 }
-
-
-def run(*words, **options):
-    return subprocess.run(words, check=True, stdout=subprocess.DEVNULL, **options)
-
-
-class Network:
-    """Namespaces gsm-0 .. gsm-3, each with eth0 at 10.77.0.1 .. 10.77.0.4."""
-
-    def __init__(self, megabits, both_ways):
-        self.names = [f"gsm-{i}" for i in range(PEERS)]
-        self.close()
-        run("ip", "netns", "add", "gsm-hub")
-        run("ip", "-n", "gsm-hub", "link", "add", "br0", "type", "bridge")
-        run("ip", "-n", "gsm-hub", "link", "set", "br0", "up")
-        for i, name in enumerate(self.names):
-            run("ip", "netns", "add", name)
-            run("ip", "-n", name, "link", "set", "lo", "up")
-            run("ip", "link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"port{i}", "netns", "gsm-hub")
-            run("ip", "-n", "gsm-hub", "link", "set", f"port{i}", "master", "br0", "up")
-            run("ip", "-n", name, "addr", "add", f"10.77.0.{i + 1}/24", "dev", "eth0")
-            run("ip", "-n", name, "link", "set", "eth0", "up")
-            # A burst is what passes at once after a pause: about 2.5 ms' worth.
-            for namespace, device in ((name, "eth0"), ("gsm-hub", f"port{i}"))[: 2 if both_ways else 1]:
-                run("tc", "-n", namespace, "qdisc", "add", "dev", device, "root", "tbf", "rate", f"{megabits}mbit",
-                    "burst", f"{max(32, megabits * 32 // 100)}kb", "latency", "200ms")
-
-    def close(self):
-        for name in [*self.names, "gsm-hub"]:
-            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
 
 
 def measure(gossamer, network, file, out):
@@ -118,20 +89,15 @@ def main():
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--both-ways", action="store_true", help="shape every card in both directions")
     arguments = parser.parse_args()
-    if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
-        print("skipped: needs root, ip and tc (Debian: iproute2)")
-        return 77
-    probe = subprocess.run(["ip", "netns", "add", "gsm-probe"], capture_output=True, text=True)
-    subprocess.run(["ip", "netns", "del", "gsm-probe"], stderr=subprocess.DEVNULL)
-    if probe.returncode != 0:
-        print(f"skipped: this machine allows no network namespaces: {probe.stderr.strip()}")
+    if reason := missing():
+        print(f"skipped: {reason}")
         return 77
 
     far = []
     print(f"{'run':36} {'Mbit/s':>7} {'measured ms':>12} {'(least..most)':>16} {'predicted ms':>13} {'ratio':>6}")
     for megabits in arguments.rates:
         for name, (algorithm, topology, more, both_ways) in RUNS.items():
-            network = Network(megabits, both_ways or arguments.both_ways)
+            network = Network(PEERS, megabits, both_ways or arguments.both_ways)
             try:
                 with tempfile.TemporaryDirectory(prefix="gossamer-predict-") as folder:
                     file = os.path.join(folder, "run.yaml")

@@ -5,12 +5,15 @@
 //   ROLE sink:   sends its address and its region's key, then answers each put with a notice "<number> good"
 //   or
 //                "<number> bad" over its own link, until standard input closes.
+//   ROLE hammer: sends the same, is told the same of a sink, and then sends it puts of all sizes for two seconds, eight at a
+//                time.  Says "ok NUMBER BYTES", or what went wrong.
 //   ROLE mesh:   see below: connects to many others, of which some are killed.
 //   ROLE stuck:  like sink, but after the first put it never polls again.
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -27,7 +30,7 @@ namespace {
 constexpr std::size_t kRegionSize = 8 << 20;
 
 struct Label {
-  std::uint64_t number, size;
+  std::uint64_t number, size, offset;
 };
 
 void say_who(const Fabric& fabric, const Region& region) {
@@ -53,8 +56,9 @@ int sink(Fabric& fabric, bool gets_stuck) {
       Label label{};
       if (notice.size != sizeof label) return 5;
       std::memcpy(&label, notice.data.data(), sizeof label);
+      if (label.offset > kRegionSize || label.size > kRegionSize - label.offset) return 5;
       const bool good =
-          first_difference((*region)->memory().bytes().first(label.size), label.number) == label.size;
+          first_difference((*region)->memory().bytes().subspan(label.offset, label.size), label.number) == label.size;
       const std::string verdict = std::to_string(label.number) + (good ? " good" : " bad");
       if ((*link)->notify(std::as_bytes(std::span(verdict.data(), verdict.size()))) != Errc::ok) return 6;
       if (gets_stuck) {
@@ -70,6 +74,84 @@ int sink(Fabric& fabric, bool gets_stuck) {
     ::poll(descriptors, 2, fabric.arm() ? 1000 : 0);
     if (descriptors[1].revents != 0) return 0;  // the test has closed the pipe
   }
+}
+
+bool hear_who(std::string* address, RemoteRegion* remote) {
+  std::string where, size;
+  if (!read_message(STDIN_FILENO, address) || !read_message(STDIN_FILENO, &remote->key) || !read_message(STDIN_FILENO, &where) ||
+      !read_message(STDIN_FILENO, &size) || where.size() != 8 || size.size() != 8)
+    return false;
+  std::memcpy(&remote->address, where.data(), 8);
+  std::memcpy(&remote->size, size.data(), 8);
+  return true;
+}
+
+std::string hammer(Fabric& fabric) {
+  constexpr std::size_t kSlots = 8, kSlot = kRegionSize / kSlots;
+  auto region = fabric.allocate(kRegionSize);
+  if (!region) return region.error().message;
+  say_who(fabric, **region);
+  std::string address;
+  RemoteRegion remote;
+  if (!hear_who(&address, &remote)) return "nobody to send to";
+  auto link = fabric.connect(address);
+  if (!link) return link.error().message;
+  auto target = (*link)->open(remote);
+  if (!target) return target.error().message;
+  std::vector<std::size_t> free_slots;
+  for (std::size_t i = 0; i < kSlots; ++i) free_slots.push_back(i);
+  std::map<std::uint64_t, std::size_t> under_way;  // number -> slot; free again when its verdict and its end are here
+  std::map<std::uint64_t, int> halves;
+  std::uint64_t number = 0, bytes = 0;
+  FabricEvents events;
+  const auto half = [&](std::uint64_t which) {
+    if (++halves[which] < 2) return;
+    halves.erase(which);
+    free_slots.push_back(under_way.at(which));
+    under_way.erase(which);
+  };
+  const auto start = std::chrono::steady_clock::now();
+  std::string wrong;
+  while (wrong.empty()) {
+    const auto elapsed = std::chrono::steady_clock::now() - start;
+    if (elapsed > std::chrono::seconds(20)) return std::to_string(under_way.size()) + " puts have not come back in time";
+    const bool over = elapsed > std::chrono::seconds(2);
+    if (over && under_way.empty()) break;
+    while (!over && !free_slots.empty()) {
+      const std::size_t slot = free_slots.back();
+      const std::uint64_t size = number % 7 == 0 ? kSlot - number % 64 : number * 2654435761u % 20'000;
+      const Label label{++number, size, slot * kSlot};
+      const auto from = (*region)->memory().bytes().subspan(slot * kSlot, size);
+      fill(from, number);
+      const Errc status = (*link)->put({.source = region->get(), .source_offset = slot * kSlot, .size = size, .target = target->get(),
+                                        .target_offset = slot * kSlot, .notice = as_notice(label), .token = number});
+      if (status == Errc::would_block) {
+        --number;
+        break;
+      }
+      if (status != Errc::ok) return "a put was refused: " + std::string(name(status));
+      free_slots.pop_back();
+      under_way[number] = slot;
+      bytes += size;
+    }
+    fabric.poll(&events);
+    for (const Ended& end : events.ended) {
+      if (end.status != Errc::ok) wrong = "a put ended with " + std::string(name(end.status));
+      half(end.token);
+    }
+    for (const Notice& notice : events.notices) {
+      const std::string verdict(reinterpret_cast<const char*>(notice.data.data()), notice.size);
+      if (!verdict.ends_with(" good")) wrong = verdict;
+      half(std::stoull(verdict));
+    }
+    if (!events.down.empty()) wrong = "the link went down";
+    const bool idle = events.empty();
+    events.clear();
+    pollfd one{fabric.wait_fd(), POLLIN, 0};
+    if (idle && fabric.arm()) ::poll(&one, 1, 100);
+  }
+  target->reset();
+  return wrong.empty() ? "ok " + std::to_string(number) + " " + std::to_string(bytes) : wrong;
 }
 
 // After its address and its region's key it is told, in one message, how many other peers there are, and then of
@@ -91,12 +173,7 @@ class Mesh {
     const std::uint64_t hello = 0;
     for (Peer& peer : peers) {
       RemoteRegion remote;
-      if (!read_message(STDIN_FILENO, &peer.address) || !read_message(STDIN_FILENO, &remote.key) ||
-          !read_message(STDIN_FILENO, &text) || text.size() != 8)
-        return 0;
-      std::memcpy(&remote.address, text.data(), 8);
-      if (!read_message(STDIN_FILENO, &text) || text.size() != 8) return 0;
-      std::memcpy(&remote.size, text.data(), 8);
+      if (!hear_who(&peer.address, &remote)) return 0;
       auto link = fabric_->connect(peer.address);
       if (!link) return 4;
       peer.link = std::move(*link);
@@ -168,5 +245,10 @@ int main(int argc, char** argv) {
     return 1;
   }
   if (std::strcmp(argv[5], "mesh") == 0) return gossamer::testing::Mesh(std::move(*fabric)).run();
+  if (std::strcmp(argv[5], "hammer") == 0) {
+    const std::string result = gossamer::testing::hammer(**fabric);
+    gossamer::testing::write_message(STDOUT_FILENO, result);
+    return result.starts_with("ok") ? 0 : 1;
+  }
   return gossamer::testing::sink(**fabric, std::strcmp(argv[5], "stuck") == 0);
 }

@@ -12,7 +12,7 @@ namespace {
 class FabricProcesses : public ::testing::TestWithParam<Wire> {
  protected:
   struct Label {
-    std::uint64_t number, size;
+    std::uint64_t number, size, offset;
   };
 
   void SetUp() override {
@@ -53,7 +53,7 @@ class FabricProcesses : public ::testing::TestWithParam<Wire> {
   }
 
   Errc put(const Path& path, std::uint64_t number, std::size_t size) {
-    const Label label{number, size};
+    const Label label{number, size, 0};
     return path.link->put({.source = source_.get(),
                            .size = size,
                            .target = path.target.get(),

@@ -42,6 +42,12 @@ MixerSetup mixer_setup(const RunFile& run, PeerId self, const Topology& topology
 // each other's slots in a circle.
 std::uint32_t window_for(std::size_t parts);
 
+// How much of a step has passed when the gradients of so many of all elements are final, where nothing says better: a backward pass takes
+// twice as long as the forward pass, and as long for each parameter.
+inline double backward_share(std::size_t ready, std::size_t all) {
+  return (1 + 2 * static_cast<double>(ready) / static_cast<double>(all)) / 3;
+}
+
 // What the gradient of a peer with so many of all samples is multiplied by.
 double gradient_scale(const RunFile& run, std::uint64_t own_samples, std::uint64_t all_samples, std::size_t peers);
 

@@ -293,14 +293,19 @@ Result<> Peer::drive(Wants wants) {
     if (!worker_->may_compute()) return {};
   }
   const Time compute = clock_.now();
-  GOSSAMER_TRY(worker_->compute([this](std::size_t part) {
+  Duration slept{};
+  std::size_t elements = 0;
+  GOSSAMER_TRY(worker_->compute([&](std::size_t part) {
+    // The control plane waits until every part is published: a view in between would find the round half begun.
+    elements += parts_[part].layout.size();
+    sleep_till_pace(compute, backward_share(elements, model_.size()), &slept);
     {
       const auto guard = driver_->lock();
       worker_->publish(part);
     }
     return driver_->nudge();
   }));
-  GOSSAMER_TRY(keep_pace(compute));
+  while (!sleep_till_pace(compute, 1, &slept)) GOSSAMER_TRY(check_control());
   compute_ += clock_.now() - compute;
   interval_loss_ += worker_->last_loss();
   ++losses_;
@@ -308,19 +313,22 @@ Result<> Peer::drive(Wants wants) {
   return check_control();
 }
 
-// Where the run asks for slower steps than this machine's, the rest of the step is slept through.  Like a peer that
-// computes, this one moves no payloads meanwhile.
-Result<> Peer::keep_pace(Time begun) {
+// Where the run asks for slower steps than this machine's, what is left of such a `share` of the step is slept through.  Like a
+// peer that computes, this one moves no payloads meanwhile, unless the run overlaps.  False where it woke earlier, so that a peer that is asked
+// to stop does.  `slept` adds up over a step.
+bool Peer::sleep_till_pace(Time begun, double share, Duration* slept) {
   const TrainerOptions& training = run_.trainer;
   const double factor = training.slow.peer == self() ? training.slow.factor : 1;
-  if (training.pace == Duration::zero() && factor == 1) return {};
-  constexpr Duration kNap = std::chrono::milliseconds(50);  // so that a peer that is asked to stop does
-  const Time end = begun + from_seconds(factor * seconds(std::max(training.pace, clock_.now() - begun)));
-  for (Duration left; (left = end - clock_.now()) > Duration::zero();) {
-    std::this_thread::sleep_for(std::min(left, kNap));
-    GOSSAMER_TRY(check_control());
-  }
-  return {};
+  if (training.pace == Duration::zero() && factor == 1) return true;
+  constexpr Duration kNap = std::chrono::milliseconds(50);
+  const Time now = clock_.now();
+  const double busy = seconds(now - begun - *slept);
+  const Duration left = begun + from_seconds(factor * std::max(share * seconds(training.pace), busy)) - now;
+  if (left <= Duration::zero()) return true;
+  const Duration nap = share == 1 ? std::min(left, kNap) : left;
+  std::this_thread::sleep_for(nap);
+  *slept += clock_.now() - now;
+  return nap == left;
 }
 
 void Peer::record(bool last) {

@@ -52,7 +52,7 @@ class Peer {
   Result<> all_trained();
   void event(LogLevel level, const std::string& text);
   Result<> drive(Wants wants);
-  Result<> keep_pace(Time begun);
+  bool sleep_till_pace(Time begun, double share, Duration* slept);
   Result<> tell(PeerId to, std::string_view topic, std::string bytes);
   Result<> barrier(std::string_view name, Duration deadline);
   Result<> explain(Error error);

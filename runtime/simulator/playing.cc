@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "runtime/composition.h"
+
 namespace gossamer::sim {
 namespace {
 
@@ -122,8 +124,8 @@ void Simulation::go_on(Peer& peer) {
   if (follow(peer, true)) step(peer);
 }
 
-// A gradient is computed when its time has passed.  One that leaves in parts is computed at once, and its parts leave at the times at
-// which a backward pass that takes twice as long as the forward pass, and as long for each parameter, would have come to them.
+// A gradient is computed when its time has passed.  One that leaves in parts is computed at once, and its parts leave when a backward
+// pass would have come to them.
 void Simulation::begin_computing(Peer& peer, Duration needed) {
   peer.computing = true;
   const Time now = queue_.now();
@@ -131,7 +133,7 @@ void Simulation::begin_computing(Peer& peer, Duration needed) {
     std::size_t elements = 0;
     peer.computed = peer.worker->compute([&](std::size_t part) -> Result<> {
       elements += peer.parts[part].layout.size();
-      const double passed = (1 + 2 * static_cast<double>(elements) / static_cast<double>(peer.model.size())) / 3;
+      const double passed = backward_share(elements, peer.model.size());
       queue_.at(now + Duration(static_cast<std::int64_t>(passed * static_cast<double>(needed.count()))), [this, &peer, part] { leave(peer, part); });
       return {};
     });

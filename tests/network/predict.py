@@ -30,7 +30,7 @@ RUN = """\
 algorithm: {algorithm}
 topology: {topology}
 {more}
-trainer: {{task: quadratic, dimension: 500000, steps: {steps}, pace: 50 ms, batch_size: 1}}
+trainer: {{task: quadratic, dimension: 500000, tensors: 10, steps: {steps}, pace: 50 ms, batch_size: 1}}
 transport: {{kind: ucx, tls: "tcp,self", interface: eth0}}
 report: {{save_models: false, evaluate_every_epochs: 0}}
 """
@@ -38,6 +38,8 @@ RUNS = {
     "d-psgd on a ring": ("d-psgd", "{family: ring, peers: 4}", "", False),
     "all-reduce": ("all-reduce", "{family: complete, peers: 4}", "", False),
     "choco-sgd, qsgd 4 bits, on a ring": ("choco-sgd", "{family: ring, peers: 4}", "compression: {codec: qsgd, bits: 4}", False),
+    "d-psgd on a ring, layerwise": ("d-psgd", "{family: ring, peers: 4}", "overlap: layerwise\nbucket_mib: 0.2", False),
+    "all-reduce, layerwise": ("all-reduce", "{family: complete, peers: 4}", "overlap: layerwise\nbucket_mib: 0.2", False),
     "parameter server": ("parameter-server", "{family: star, peers: 4}", "", True),
 }
 

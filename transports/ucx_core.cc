@@ -103,7 +103,9 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   core->tls_ = setting(in_force, "TLS");
   // Over TCP the handshake of a rendezvous waits in one queue with the bulk that goes the other way, so that two neighbours
   // who send at the same time take turns: 1.07 s a round where sending at once takes 0.83 s (docs/measurements.md).
-  if (setting(in_force, "RNDV_THRESH") == "auto" && !may_use_rdma(core->tls_)) (void)ucp_config_modify(config.get(), "RNDV_THRESH", "inf");
+  const std::string rendezvous = setting(in_force, "RNDV_THRESH");
+  core->splits_ = rendezvous == "inf" || (rendezvous == "auto" && !may_use_rdma(core->tls_));
+  if (core->splits_) (void)ucp_config_modify(config.get(), "RNDV_THRESH", "inf");
   core->devices_ = setting(in_force, "NET_DEVICES");
   core->shared_memory_ = allows_shared_memory(core->tls_);
   core->loopback_only_ = are_loopback(core->devices_);
@@ -240,9 +242,10 @@ void Core::forget(const std::shared_ptr<LinkState>& link) {
 template <class Which>
 void Core::give_up(Which&& which) {
   for (const auto& outgoing : outgoing_) {
-    if (!outgoing->link || !outgoing->is_put() || outgoing->given_up || !which(*outgoing->link)) continue;
+    if (!outgoing->link || outgoing->kind == Kind::notice || outgoing->given_up || !which(*outgoing->link)) continue;
     outgoing->given_up = true;
     if (std::exchange(outgoing->unseen, false)) --unseen_;  // nobody waits for it any more
+    if (!outgoing->is_put()) continue;
     ended_.push_back({{outgoing->token, Errc::peer_gone}, outgoing->link, outgoing->source});
   }
 }
@@ -254,6 +257,7 @@ void Core::fail_endpoint(std::uint64_t nonce) {
   endpoints_.erase(found);
   endpoint->failed = true;
   waiter_.forget(nonce);
+  coming_.erase(nonce);
   failed_.push_back(endpoint);
   for (const auto& [id, link] : links_) {
     if (link->endpoint != endpoint) continue;

@@ -92,6 +92,7 @@ struct Endpoint {
   bool heard = false;    // the other side's has come
   bool direct = false;   // over shared memory, as above
   unsigned attempts = 0; // to send our hello
+  std::uint64_t splits = 0;  // puts that were sent in parts
   bool used = false;     // messages were sent, or are held
   std::vector<Held> held;
 
@@ -122,6 +123,10 @@ struct Outgoing {
   std::shared_ptr<RegionState> source;
   Kind kind = Kind::notice;
   bool is_put() const { return kind == Kind::put || kind == Kind::landed; }
+  // A large put over TCP is parts, and then itself with the last bytes; it has ended when all of them have.
+  Outgoing* whole = nullptr;
+  std::size_t under_way = 0;  // this one, if it is with UCX, and its parts
+  Errc status = Errc::ok;
   bool unseen = false;    // counted in unseen_
   bool given_up = false;  // its Ended has been handed out though UCX never ended it
   std::uint64_t token = 0;
@@ -176,6 +181,11 @@ class Core {
     Notice notice;
   };
 
+  // The parts that have come of the last put of a peer that was split.
+  struct Coming {
+    std::uint64_t put = 0, parts = 0;
+  };
+
   struct EndedPut {
     Ended ended;
     std::shared_ptr<LinkState> link;
@@ -197,6 +207,8 @@ class Core {
 
   ucs_status_t receive_put(const UcxWire& wire, std::span<const std::byte> notice, void* data,
                            std::size_t size, const ucp_am_recv_param_t& param);
+  void receive_part(const UcxWire& wire);
+  bool is_whole(const UcxWire& wire) const;
   ucs_status_t receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
                               const ucp_am_recv_param_t& param);
   bool all_sent() const;
@@ -205,6 +217,7 @@ class Core {
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
 
   Outgoing* prepare(UcxWire wire, std::span<const std::byte> notice);
+  Errc send_parts(Outgoing* whole, const UcxWire& wire, const std::byte* data, std::size_t part);
   Errc send(Outgoing* outgoing, Endpoint& endpoint, const void* data, std::size_t size);
   Errc send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size, bool direct);
   void send_own(Kind kind, ucp_ep_h endpoint, std::uint64_t to, std::uint64_t value);
@@ -241,6 +254,7 @@ class Core {
   std::uint64_t nonce_ = 0;
   std::uint64_t machine_ = 0;
   bool shared_memory_ = false;
+  bool splits_ = false;         // large puts, since they go without a rendezvous
   bool loopback_only_ = false;  // its addresses mean nothing on another machine
   std::string tls_, devices_;
   std::string unmapped_;  // why memory of a neighbour could not be mapped, the last time
@@ -254,6 +268,7 @@ class Core {
     std::uint64_t from = 0, to = 0;  // who sent what is refused, and to whom
   };
   std::vector<Refusal> refusals_;  // likewise
+  std::unordered_map<std::uint64_t, Coming> coming_;  // by nonce
   std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;
   std::vector<Closing> closing_;
   std::vector<void*> requests_;  // closes and flushes under way

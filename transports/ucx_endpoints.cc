@@ -163,7 +163,7 @@ void Core::let_go(Endpoint& endpoint) {
 // Of one link, or all.
 void Core::end_held(Endpoint& endpoint, const LinkState* link) {
   std::erase_if(endpoint.held, [&](const Held& held) {
-    if (link != nullptr && (held.outgoing->link.get() != link || !held.outgoing->is_put())) return false;
+    if (link != nullptr && (held.outgoing->link.get() != link || held.outgoing->kind == Kind::notice)) return false;
     sent(held.outgoing, Errc::peer_gone);
     return true;
   });

@@ -22,7 +22,7 @@ constexpr std::size_t kNameMax = 512;
 // Regions that were destroyed, and stay writable for a while: a write that comes late lands in memory that nobody looks at.
 // Were it refused, the provider would break more than the one link (libfabric 1.17: tcp resets the connection, shm stops).
 constexpr std::size_t kRetired = 256, kRetiredPinned = 8;
-constexpr int kSettleRounds = 200;  // of at most a millisecond each, for what is under way at shutdown
+constexpr int kSettleRounds = 50, kSettleMs = 4;  // for what is under way at shutdown
 constexpr unsigned kPollsPerLook = 256;  // at the neighbours' processes, for those who never sleep
 constexpr long kNapMinNs = 50'000;       // doubled while nothing happens
 constexpr long kNapMaxNs = 10'000'000;
@@ -322,7 +322,7 @@ void Core::shutdown() {
     sweep_closing();
     if (queued_ == 0 && under_way_ <= given_up_) break;
     pollfd none{-1, 0, 0};
-    (void)::poll(&none, 1, 1);
+    (void)::poll(&none, 1, kSettleMs);
   }
   open_ = false;
   const auto deregister = [&] {

@@ -89,26 +89,36 @@ def cut(network, gossamer, name, folder):
     file = os.path.join(folder, "run.yaml")
     with open(file, "w") as text:
         text.write(RUN.format(transport=WIRES[name][3], silence=SILENCE))
-    peers = [inside(namespace, gossamer, "peer", file, "--quiet", "--rank", str(rank), "--peers", "4", "--rendezvous", "10.77.0.1:29412",
-                    "--out", os.path.join(folder, f"out-{name}"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    errors = [os.path.join(folder, f"errors-{rank}") for rank in range(4)]
+
+    def said(rank):
+        with open(errors[rank]) as text:
+            return text.read()
+
+    peers = [inside(namespace, gossamer, "peer", file, "--verbose", "--rank", str(rank), "--peers", "4", "--rendezvous", "10.77.0.1:29412",
+                    "--out", os.path.join(folder, f"out-{name}"), stdout=subprocess.DEVNULL, stderr=open(errors[rank], "w"))
              for rank, namespace in enumerate(network.names)]
     wrong = []
     try:
-        time.sleep(2)
+        patience = time.monotonic() + 30
+        while "all peers are here" not in said(0) and time.monotonic() < patience and all(peer.poll() is None for peer in peers):
+            time.sleep(0.1)
+        time.sleep(1)  # they train
         early = [rank for rank, peer in enumerate(peers) if peer.poll() is not None]
-        if early:
-            return f"{name}: peers {early} ended before anybody was cut off: {peers[early[0]].stderr.read()}"
+        if early or "all peers are here" not in said(0):
+            return f"{name}: the run did not get going; ended: {early}\n{said(early[0] if early else 0)}"
         network.cut(2)
         start = time.monotonic()
         for rank in (0, 1, 3):
             try:
-                _, errors = peers[rank].communicate(timeout=SILENCE + 5)
+                peers[rank].wait(timeout=SILENCE + 10)
             except subprocess.TimeoutExpired:
-                wrong.append(f"{name}: peer {rank} has not noticed after {SILENCE + 5:.0f} s that peer 2 was cut off")
+                wrong.append(f"{name}: peer {rank} has not ended {SILENCE + 10:.0f} s after peer 2 was cut off:\n{said(rank)}")
                 continue
-            print(f"{name}: peer {rank} ended with {peers[rank].returncode} after {time.monotonic() - start:.1f} s: {errors.strip()}", flush=True)
-            if peers[rank].returncode != 5:
-                wrong.append(f"{name}: peer {rank} ended with {peers[rank].returncode}, not as after a lost peer: {errors}")
+            noticed = [line for line in said(rank).splitlines() if "rank 2" in line and "silent for" in line]
+            print(f"{name}: peer {rank} ended with {peers[rank].returncode} after {time.monotonic() - start:.1f} s: {noticed}", flush=True)
+            if peers[rank].returncode != 5 or not noticed:
+                wrong.append(f"{name}: peer {rank} ended with {peers[rank].returncode}, not as after a lost peer:\n{said(rank)}")
     finally:
         for peer in peers:
             peer.kill()

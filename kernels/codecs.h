@@ -9,8 +9,8 @@ namespace gossamer {
 // Codecs of one scale and one code per element: all but the sparsifiers.
 std::unique_ptr<Compressor> make_tile_codec(const CompressionOptions& options, const Kernels& kernels);
 
-std::unique_ptr<Compressor> make_top_k_codec(Scope scope, double ratio, const Kernels& kernels);
-std::unique_ptr<Compressor> make_random_k_codec(Scope scope, double ratio, bool unbiased, const Kernels& kernels);
+// top-k, threshold and random-k.
+std::unique_ptr<Compressor> make_sparse_codec(const CompressionOptions& options, const Kernels& kernels);
 
 // How many of `count` > 0 elements the sparsifiers keep: max(1, floor(ratio * count)), in fp64.
 std::size_t kept(double ratio, std::size_t count);

@@ -10,21 +10,6 @@
 
 namespace gossamer {
 
-Result<std::size_t> Compressor::encode_difference(Stream& stream, std::span<const float> x,
-                                                  std::span<float> replica, const Layout& layout,
-                                                  std::uint64_t seed, std::span<float> scratch,
-                                                  std::span<std::byte> encoded) const {
-  GOSSAMER_CHECK(x.size() == layout.size() && replica.size() == layout.size(),
-                 "vectors are not those of the layout");
-  GOSSAMER_CHECK(scratch.size() >= layout.size(), "scratch is shorter than the layout");
-  float* const d = scratch.data();
-  for (std::size_t i = 0; i < x.size(); ++i) d[i] = x[i] - replica[i];
-  GOSSAMER_TRY_ASSIGN(const std::size_t used, encode(stream, scratch.first(x.size()), layout, seed, encoded));
-  // The receiver's own code moves the replica: what it computes from these bytes is what we now hold.
-  GOSSAMER_TRY(add_decoded(stream, encoded.first(used), layout, 1.0f, replica));
-  return used;
-}
-
 Result<std::size_t> Compressor::encode_feedback(Stream& stream, std::span<const float> x, std::span<float> error,
                                                 const Layout& layout, std::uint64_t seed, std::span<float> seen,
                                                 std::span<std::byte> encoded) const {
@@ -65,6 +50,24 @@ Result<std::unique_ptr<Compressor>> make_compressor(const CompressionOptions& op
   if (options.one_scale && codec != CodecId::qsgd && codec != CodecId::sign)
     return fail(Errc::invalid_argument, "compression.scales: single is a choice of qsgd and sign");
 
+  if (codec == CodecId::threshold && !(options.threshold >= 0x1p-80 && options.threshold <= 0x1p120))
+    return fail(Errc::invalid_argument, fmt::format("compression.threshold is {}; it must be 2^-80 .. 2^120", options.threshold));
+  const bool keeps_some = sparse || codec == CodecId::threshold;
+  if (!keeps_some && options.values != CodecId::none)
+    return fail(Errc::invalid_argument, "compression.values belongs to top-k, threshold and random-k");
+  switch (options.values) {
+    case CodecId::none:
+    case CodecId::fp16:
+    case CodecId::bf16:
+    case CodecId::fp8:
+    case CodecId::int8:
+    case CodecId::int4:
+    case CodecId::natural:
+      break;
+    default:
+      return fail(Errc::invalid_argument, "compression.values must be none, fp16, bf16, fp8, int8, int4 or natural");
+  }
+
   switch (codec) {
     case CodecId::none:
     case CodecId::fp16:
@@ -78,9 +81,9 @@ Result<std::unique_ptr<Compressor>> make_compressor(const CompressionOptions& op
     case CodecId::natural:
       return make_tile_codec(options, with);
     case CodecId::top_k:
-      return make_top_k_codec(scope, options.ratio, with);
     case CodecId::random_k:
-      return make_random_k_codec(scope, options.ratio, options.unbiased, with);
+    case CodecId::threshold:
+      return make_sparse_codec(options, with);
   }
   return fail(Errc::invalid_argument, fmt::format("compression.codec has the unknown value {}",
                                                   static_cast<unsigned>(options.codec)));

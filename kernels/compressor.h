@@ -41,6 +41,7 @@ enum class CodecId : std::uint16_t {
   int4 = 10,
   terngrad = 11,
   natural = 12,
+  threshold = 13,
 };
 
 enum class Scope : std::uint8_t { tensor, model };
@@ -84,17 +85,17 @@ class Compressor {
 
   // encoded = Q(x); returns the bytes used.  `seed` is the only randomness.
   // Errors: diverged when x holds a NaN or an infinity, or a number too large for the codec (nothing useful was written).
+  // random-k looks at no more than it sends.
   // REQUIRES: x.size() == layout.size(), encoded.size() >= capacity(layout).
   virtual Result<std::size_t> encode(Stream& stream, std::span<const float> x, const Layout& layout,
                                      std::uint64_t seed, std::span<std::byte> encoded) const = 0;
 
-  // Encodes d = x - replica and then does replica += decoded(d), by the very arithmetic of add_decoded with
+  // Encodes d = x - replica and then does replica += decoded(d), in one pass and by the very arithmetic of add_decoded with
   // scale 1: a receiver that holds the same replica and adds the bytes holds the same bits afterwards.  After an error
   // the replica is finite where it was, but may be neither the old one nor the new.
-  // `scratch` (layout.size() floats) is used by codecs that cannot do it in one pass.
   virtual Result<std::size_t> encode_difference(Stream& stream, std::span<const float> x, std::span<float> replica,
-                                                const Layout& layout, std::uint64_t seed, std::span<float> scratch,
-                                                std::span<std::byte> encoded) const;
+                                                const Layout& layout, std::uint64_t seed,
+                                                std::span<std::byte> encoded) const = 0;
 
   // Error feedback: encodes v = x + error; then error = v - decoded(v), and seen = decoded(v).
   virtual Result<std::size_t> encode_feedback(Stream& stream, std::span<const float> x, std::span<float> error,
@@ -102,7 +103,7 @@ class Compressor {
                                               std::span<std::byte> encoded) const;
 
   // Decodes payloads into what `into` says, in one pass where the codec can.  Nothing is written when one of them is
-  // refused.  Errors: corrupt.
+  // refused, except that `out` is of no use when it would have been written over (assign, difference).  Errors: corrupt.
   // REQUIRES: the vectors that the target uses have layout.size() elements; follow and wide take one payload.
   virtual Result<> decode(Stream& stream, std::span<const WeightedPayload> payloads, const Layout& layout,
                           const DecodeInto& into) const = 0;
@@ -120,6 +121,8 @@ struct CompressionOptions {
   CodecId codec = CodecId::none;
   Scope scope = Scope::tensor;
   double ratio = 0.01;          // top-k, random-k: kept fraction; k = max(1, floor(ratio * n)) of each tensor (or model)
+  double threshold = 1e-3;      // threshold: the smallest magnitude that is sent
+  CodecId values = CodecId::none;  // top-k, threshold, random-k: how the kept values are sent
   std::uint32_t levels = 7;     // qsgd: s, 1 .. 127; sent in 2 bits up to 1, in 4 up to 7, else in 8
   Norm norm = Norm::max;        // qsgd: what the levels divide
   bool one_scale = false;       // qsgd, sign: one scale for the whole scope, as in the papers, not one per 256 elements

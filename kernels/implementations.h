@@ -26,7 +26,8 @@ struct Kernels {
   // False when an element cannot be encoded (kernels/codes.h); what was written is then of no use, but the memory holds
   // no NaN or infinity that it did not hold before.
   bool (*encode)(const EncodeTiles&) = nullptr;
-  void (*decode)(const DecodeTiles&) = nullptr;
+  // For assign and difference the largest magnitude of `out`, as bits (NaN is above infinity); else 0.
+  std::uint32_t (*decode)(const DecodeTiles&) = nullptr;
 
   // The largest magnitude of x - y, as bits (NaN is above infinity); y may be null.
   std::uint32_t (*largest)(const float* x, const float* y, std::size_t count) = nullptr;

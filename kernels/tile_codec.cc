@@ -18,6 +18,7 @@
 #include "kernels/codes.h"
 #include "kernels/draws.h"
 #include "kernels/parallel.h"
+#include "kernels/quantizer.h"
 #include "kernels/reduce.h"
 #include "kernels/vector.h"
 #include "kernels/wire.h"
@@ -27,21 +28,13 @@ namespace {
 
 constexpr std::uint64_t kTilesOfPart = 64;  // of work that is worth a thread's while: 16,384 elements
 
-// The omega in E|x - Q(x)|^2 <= omega |x|^2 of rounding at random to s levels up to the largest of n elements.  Beside
-// that largest one the others err most, a (u - a) each with u = 1/s, where they all are a = (sqrt(1 + (n-1) u^2) - 1) /
-// ((n-1) u) of it.
-double variance_of_max_norm(double n, double s) { return (std::sqrt(1 + (n - 1) / (s * s)) - 1) / 2; }
-
-// The same of levels up to the 2-norm (Alistarh et al., QSGD, lemma 3.1).
-double variance_of_two_norm(double n, double s) { return std::min(n / (s * s), std::sqrt(n) / s); }
-
 class TileCodec final : public Compressor {
  public:
-  TileCodec(std::string_view name, const CompressionOptions& options, Quantizer how, const Kernels& kernels)
-      : name_(name), options_(options), how_(how), kernels_(kernels) {}
+  TileCodec(const CompressionOptions& options, const Kernels& kernels)
+      : codec_(options.codec), scope_(options.scope), options_(tile_options(options)), how_(options_.how), kernels_(kernels) {}
 
-  std::string_view name() const override { return name_; }
-  CodecId codec() const override { return options_.codec; }
+  std::string_view name() const override { return codec_name(codec_); }
+  CodecId codec() const override { return codec_; }
 
   CodecTraits traits() const override {
     const bool exact = how_.code == Code::f32;
@@ -56,7 +49,7 @@ class TileCodec final : public Compressor {
     // The worst chunk bounds the vector: all of its weight may lie there.
     double least = 1;
     const ChunkTable chunks = table(layout);
-    for (const Chunk& chunk : chunks.chunks()) least = std::min(least, std::max(0.0, contraction_of(chunk.count)));
+    for (const Chunk& chunk : chunks.chunks()) least = std::min(least, std::max(0.0, contraction_of(options_, chunk.count)));
     return least;
   }
 
@@ -66,7 +59,7 @@ class TileCodec final : public Compressor {
   }
 
   Result<std::size_t> encode_difference(Stream& stream, std::span<const float> x, std::span<float> replica,
-                                        const Layout& layout, std::uint64_t seed, std::span<float>,
+                                        const Layout& layout, std::uint64_t seed,
                                         std::span<std::byte> encoded) const override {
     GOSSAMER_CHECK(replica.size() == x.size(), "the replica is not of the vector's length");
     return encode(stream, {.how = how_, .source = EncodeOf::difference, .x = x.data(), .memory = replica.data()}, x, layout, seed,
@@ -85,7 +78,15 @@ class TileCodec final : public Compressor {
     GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
     check_vectors(payloads.size(), layout, into);
     const ChunkTable chunks = table(layout);
-    for (const WeightedPayload& payload : payloads) GOSSAMER_TRY(check(stream, payload.encoded, layout, chunks));
+    // Payloads that are floats may hold anything.  Where the result is written over, a NaN or an infinity shows there, and the
+    // payloads need not be read twice.
+    const bool floats = !has_scale(how_.code);
+    const bool seen_after = floats && (into.target == DecodeTo::assign || into.target == DecodeTo::difference);
+    for (const WeightedPayload& payload : payloads) {
+      GOSSAMER_TRY(check(payload.encoded, layout, chunks));
+      if (floats && !seen_after && !values_are_numbers(stream, payload.encoded, layout, chunks)) return not_a_number();
+    }
+    std::atomic<bool> numbers = true;
 
     const std::size_t touched = (4 * payloads.size() + 8) * layout.size();
     const bool streaming = touched >= kStreamingBytes;
@@ -101,18 +102,24 @@ class TileCodec final : public Compressor {
         }
         const std::size_t first = tile * kTile, at = chunk.first + first;
         const auto from_element = [at](auto vector) { return vector.empty() ? nullptr : vector.data() + at; };
-        kernels_.decode({.how = how_,
-                         .target = into.target,
-                         .from = from,
-                         .count = std::min<std::size_t>(tiles * kTile, chunk.count - first),
-                         .own = from_element(into.own),
-                         .out = from_element(into.out),
-                         .sum = from_element(into.sum),
-                         .wide = from_element(into.wide),
-                         .wide_weight = into.wide_weight,
-                         .streaming = streaming});
+        const std::size_t count = std::min<std::size_t>(tiles * kTile, chunk.count - first);
+        const DecodeTiles job{.how = how_,
+                              .target = into.target,
+                              .from = from,
+                              .count = count,
+                              .own = from_element(into.own),
+                              .out = from_element(into.out),
+                              .sum = from_element(into.sum),
+                              .wide = from_element(into.wide),
+                              .wide_weight = into.wide_weight,
+                              .streaming = streaming};
+        if (kernels_.decode(job) >= kInfinityBits) numbers = false;
       });
     });
+    if (seen_after && !numbers) {
+      for (const WeightedPayload& payload : payloads)
+        if (!values_are_numbers(stream, payload.encoded, layout, chunks)) return not_a_number();
+    }
     return {};
   }
 
@@ -121,7 +128,7 @@ class TileCodec final : public Compressor {
 
   ChunkTable table(const Layout& layout) const {
     // Without scales the elements do not know of each other.
-    return ChunkTable(layout, has_scale(how_.code) ? options_.scope : Scope::model, how_.code);
+    return ChunkTable(layout, has_scale(how_.code) ? scope_ : Scope::model, how_.code);
   }
 
   std::size_t scales_of(const ChunkTable& chunks) const {
@@ -144,10 +151,10 @@ class TileCodec final : public Compressor {
   }
 
   CodecHeader header(const Layout& layout, const ChunkTable& chunks) const {
-    return {.codec = static_cast<std::uint16_t>(options_.codec),
+    return {.codec = static_cast<std::uint16_t>(codec_),
             .code = static_cast<std::uint8_t>(how_.code),
             .norm = static_cast<std::uint8_t>(how_.norm),
-            .scope = static_cast<std::uint8_t>(options_.scope),
+            .scope = static_cast<std::uint8_t>(scope_),
             .flags = static_cast<std::uint8_t>((options_.one_scale ? kOneScale : 0) | (options_.unbiased ? kUnbiased : 0)),
             .levels = is_stochastic(how_.code) ? how_.levels : 0,
             .count = layout.size(),
@@ -156,61 +163,19 @@ class TileCodec final : public Compressor {
             .chunks = static_cast<std::uint32_t>(chunks.chunks().size())};
   }
 
-  double contraction_of(std::size_t count) const {
-    const std::size_t share = options_.one_scale ? count : std::min(count, kTile);
-    const auto n = static_cast<double>(share), s = static_cast<double>(how_.levels);
-    const auto rounded = [n](double levels) { return 1 / (1 + (n - 1) / (4 * levels * levels)) * (1 - 1e-6); };
-    switch (how_.code) {
-      case Code::f32:
-        return 1;
-      case Code::bf16:  // 8 significant bits: each element is wrong by at most 2^-8 of itself
-        return 1 - 0x1p-16;
-      case Code::f16:  // 11 bits; those too small for them are wrong by at most 2^-25 of where the largest is 2^14
-        return 1 - 0x1p-22 - n * 0x1p-78;
-      case Code::e4m3:  // 4 bits; the smallest are wrong by at most 2^-10 of where the largest is 448
-        return 1 - 0x1.01p-8 - n * 0x1p-37;
-      case Code::nearest8:  // the others err most where they are half a level
-        return rounded(127);
-      case Code::nearest4:
-        return rounded(7);
-      case Code::stochastic8:
-      case Code::stochastic4:
-      case Code::stochastic2: {
-        const double omega = variance(n, s);
-        return (options_.unbiased || omega < 1 ? 1 - omega : 1 / (1 + omega)) - 1e-6;
-      }
-      case Code::sign:  // |x|_1^2 / (n |x|_2^2): near 2/pi for normally distributed elements, 1/n when one is all
-        return 1 / n - (share == 1 ? 1e-6 : 0);
-      case Code::natural:
-        return 7.0 / 8 - 1e-4;
-    }
-    return 0;
-  }
-
-  double variance(double n, double s) const {
-    return how_.norm == Norm::max ? variance_of_max_norm(n, s) : variance_of_two_norm(n, s);
-  }
-
-  // `how` for a chunk: an unbiased quantizer whose variance exceeds |x|^2 contracts when what it gives is divided by 1 +
-  // omega.  A chunk shorter than a tile has less variance.
-  Quantizer quantizer_for(std::size_t count) const {
-    Quantizer how = how_;
-    const std::size_t share = options_.one_scale ? count : std::min(count, kTile);
-    const double omega = variance(static_cast<double>(share), how_.levels);
-    how.divisor = static_cast<float>(how_.levels * (options_.unbiased || omega < 1 ? 1 : 1 + omega));
-    return how;
-  }
-
   float measure(Stream& stream, const EncodeTiles& job, const Chunk& chunk) const;
   Result<std::size_t> encode(Stream& stream, EncodeTiles job, std::span<const float> x, const Layout& layout, std::uint64_t seed,
                              std::span<std::byte> encoded) const;
-  Result<> check(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
+  Result<> check(std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
+  bool values_are_numbers(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
+  Failure not_a_number() const { return fail(Errc::corrupt, fmt::format("{} payload: a value is NaN or infinite", name())); }
   void check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const;
   Failure cannot_encode(const EncodeTiles& job, std::span<const float> x, const Layout& layout) const;
 
-  std::string_view name_;
-  CompressionOptions options_;
-  Quantizer how_;
+  CodecId codec_;
+  Scope scope_;
+  TileOptions options_;
+  Quantizer how_;  // that of options_
   const Kernels& kernels_;
 };
 
@@ -256,7 +221,7 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
   std::vector<float> measures(options_.one_scale ? chunks.chunks().size() : 0);
   for (std::size_t c = 0; c < measures.size(); ++c) {
     measures[c] = measure(stream, all, chunks.chunks()[c]);
-    const Scaling by = scaling_of(quantizer_for(chunks.chunks()[c].count), measures[c]);
+    const Scaling by = scaling_of(quantizer_for(options_, chunks.chunks()[c].count), measures[c]);
     if (!valid_scale(how_.code, by.scale)) return cannot_encode(all, x, layout);
     store(by.scale, scale_of(encoded.data(), chunks, chunks.chunks()[c], 0));
   }
@@ -267,7 +232,7 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
       if (!fits.load(std::memory_order_relaxed)) return;
       const std::size_t first = tile * kTile, at = chunk.first + first;
       EncodeTiles job = all;
-      job.how = quantizer_for(chunk.count);
+      job.how = quantizer_for(options_, chunk.count);
       job.x += at;
       if (job.memory != nullptr) job.memory += at;
       if (job.seen != nullptr) job.seen += at;
@@ -308,26 +273,28 @@ Failure TileCodec::cannot_encode(const EncodeTiles& job, std::span<const float> 
       worst = i;
     }
   }
-  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", name_, describe_element(layout, worst)));
-  return fail(Errc::diverged, fmt::format("{}: values too large to encode, the largest of them {} at {}", name_, float_of(most),
+  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", name(), describe_element(layout, worst)));
+  return fail(Errc::diverged, fmt::format("{}: values too large to encode, the largest of them {} at {}", name(), float_of(most),
                                           describe_element(layout, worst)));
 }
 
-// All that a sender could have got wrong, or wants to get wrong.
-Result<> TileCodec::check(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const {
+// All that a sender could have got wrong, or wants to get wrong, but for the floats of a payload of floats.
+Result<> TileCodec::check(std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const {
   const CodecHeader expected = header(layout, chunks);
-  GOSSAMER_TRY(check_size(name_, encoded.size(), expected.used));
-  if (has_header()) GOSSAMER_TRY(check_header(name_, encoded, expected));
+  GOSSAMER_TRY(check_size(name(), encoded.size(), expected.used));
+  if (has_header()) GOSSAMER_TRY(check_header(name(), encoded, expected));
 
   std::size_t bad = scales_of(chunks);
   for (std::size_t s = 0; s < scales_of(chunks); ++s)
     if (!valid_scale(how_.code, load<float>(encoded.data() + kCodecHeaderSize + 4 * s))) bad = std::min(bad, s);
   if (bad < scales_of(chunks))
-    return fail(Errc::corrupt, fmt::format("{} payload: scale {} is {}; it must be 0 .. {}", name_, bad,
+    return fail(Errc::corrupt, fmt::format("{} payload: scale {} is {}; it must be 0 .. {}", name(), bad,
                                            load<float>(encoded.data() + kCodecHeaderSize + 4 * bad), largest_scale(how_.code)));
-  if (how_.code != Code::f32 && how_.code != Code::bf16) return {};
+  return {};
+}
 
-  // Floats themselves, which may be anything.
+bool TileCodec::values_are_numbers(Stream& stream, std::span<const std::byte> encoded, const Layout& layout,
+                                   const ChunkTable& chunks) const {
   std::atomic<bool> finite = true;
   const std::byte* const values = encoded.data() + codes_at(chunks);
   parallel_for(stream, layout.size(), kTilesOfPart * kTile, [&](std::uint64_t begin, std::uint64_t end) {
@@ -343,8 +310,7 @@ Result<> TileCodec::check(Stream& stream, std::span<const std::byte> encoded, co
     }
     if (most >= kInfinityBits) finite = false;
   });
-  if (!finite) return fail(Errc::corrupt, fmt::format("{} payload: a value is NaN or infinite", name_));
-  return {};
+  return finite;
 }
 
 void TileCodec::check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const {
@@ -359,57 +325,7 @@ void TileCodec::check_vectors(std::size_t payloads, const Layout& layout, const 
 }  // namespace
 
 std::unique_ptr<Compressor> make_tile_codec(const CompressionOptions& options, const Kernels& kernels) {
-  CompressionOptions used = options;
-  Quantizer how;
-  std::string_view name = "none";
-  const auto stochastic = [&how](std::uint32_t levels) {
-    how.levels = levels;
-    how.code = levels <= 1 ? Code::stochastic2 : levels <= 7 ? Code::stochastic4 : Code::stochastic8;
-  };
-  if (options.codec != CodecId::qsgd && options.codec != CodecId::sign) used.one_scale = false;
-  switch (options.codec) {
-    case CodecId::fp16:
-      name = "fp16";
-      how.code = Code::f16;
-      break;
-    case CodecId::bf16:
-      name = "bf16";
-      how.code = Code::bf16;
-      break;
-    case CodecId::fp8:
-      name = "fp8";
-      how.code = Code::e4m3;
-      break;
-    case CodecId::int8:
-      name = "int8";
-      how.code = Code::nearest8;
-      break;
-    case CodecId::int4:
-      name = "int4";
-      how.code = Code::nearest4;
-      break;
-    case CodecId::qsgd:
-      name = "qsgd";
-      stochastic(options.levels);
-      how.norm = options.norm;
-      break;
-    case CodecId::terngrad:
-      name = "terngrad";
-      stochastic(1);
-      break;
-    case CodecId::sign:
-      name = "sign";
-      how.code = Code::sign;
-      break;
-    case CodecId::natural:
-      name = "natural";
-      how.code = Code::natural;
-      break;
-    default:
-      GOSSAMER_CHECK(options.codec == CodecId::none, "no codec of tiles");
-      break;
-  }
-  return std::make_unique<TileCodec>(name, used, how, kernels);
+  return std::make_unique<TileCodec>(options, kernels);
 }
 
 }  // namespace gossamer

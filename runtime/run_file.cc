@@ -10,6 +10,7 @@
 #include "base/nearest.h"
 #include "base/yaml.h"
 #include "gossip/algorithms.h"
+#include "kernels/quantizer.h"
 #include "runtime/presets.h"
 #include "runtime/run_file_reader.h"
 #include "topologies/family.h"
@@ -27,7 +28,8 @@ constexpr MembershipMode kMembershipModes[] = {MembershipMode::fixed, Membership
 constexpr MixingOrder kOrders[] = {MixingOrder::adapt_then_combine, MixingOrder::combine_then_adapt};
 constexpr Scope kScopes[] = {Scope::tensor, Scope::model};
 constexpr CodecId kCodecs[] = {CodecId::none, CodecId::fp16, CodecId::bf16,     CodecId::fp8,     CodecId::int8,  CodecId::int4,
-                               CodecId::qsgd, CodecId::sign, CodecId::terngrad, CodecId::natural, CodecId::top_k, CodecId::random_k};
+                               CodecId::qsgd, CodecId::sign, CodecId::terngrad, CodecId::natural, CodecId::top_k, CodecId::threshold, CodecId::random_k};
+constexpr CodecId kValues[] = {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::natural};
 constexpr Norm kNorms[] = {Norm::max, Norm::two};
 
 // Layers of YamlDocument::set.
@@ -61,6 +63,15 @@ void read_compression(const YamlMap& map, CompressionOptions* options) {
   else
     map.inapplicable("ratio", "codec",
                      fmt::format("codec {} keeps every number; ratio belongs to top-k and random-k", word));
+
+  if (codec == CodecId::threshold)
+    options->threshold = map.number("threshold", options->threshold, {.least = 0x1p-80, .most = 0x1p120});
+  else
+    map.inapplicable("threshold", "codec", fmt::format("codec {} has no threshold; remove it or set codec: threshold", word));
+  if (sparse || codec == CodecId::threshold)
+    options->values = choose(map, "values", kValues, options->values);
+  else
+    map.inapplicable("values", "codec", fmt::format("codec {} sends every number; values belongs to top-k, threshold and random-k", word));
 
   if (qsgd) {
     options->norm = choose(map, "norm", kNorms, options->norm);
@@ -364,35 +375,7 @@ std::string_view name(MixingOrder order) {
   return "unknown";
 }
 
-std::string_view name(CodecId codec) {
-  switch (codec) {
-    case CodecId::none:
-      return "none";
-    case CodecId::fp16:
-      return "fp16";
-    case CodecId::bf16:
-      return "bf16";
-    case CodecId::top_k:
-      return "top-k";
-    case CodecId::random_k:
-      return "random-k";
-    case CodecId::sign:
-      return "sign";
-    case CodecId::qsgd:
-      return "qsgd";
-    case CodecId::fp8:
-      return "fp8";
-    case CodecId::int8:
-      return "int8";
-    case CodecId::int4:
-      return "int4";
-    case CodecId::terngrad:
-      return "terngrad";
-    case CodecId::natural:
-      return "natural";
-  }
-  return "unknown";
-}
+std::string_view name(CodecId codec) { return codec_name(codec); }
 
 std::string_view name(Norm norm) {
   return norm == Norm::two ? "two" : "max";

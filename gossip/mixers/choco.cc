@@ -45,7 +45,7 @@ constexpr std::size_t kHashSize = sizeof(std::uint64_t);
 
 class Choco : public Mixer {
  public:
-  explicit Choco(const MixerSetup& setup) : setup_(setup), scratch_(setup.layout->size()) {}
+  explicit Choco(const MixerSetup& setup) : setup_(setup) {}
 
   std::string_view name() const override { return "choco-sgd"; }
   MixerTraits traits() const override { return {.each_once = true}; }
@@ -60,8 +60,7 @@ class Choco : public Mixer {
   Result<Encoded> encode_towards(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<const float> x,
                                  std::span<float> replica, std::span<std::byte> out) {
     GOSSAMER_TRY_ASSIGN(std::size_t used,
-                        setup_.compressor->encode_difference(stream, x, replica, *setup_.layout, codec_seed(info, what.id),
-                                                             scratch_.span(), out));
+                        setup_.compressor->encode_difference(stream, x, replica, *setup_.layout, codec_seed(info, what.id), out));
     if (what.kind & kHashed) {
       const std::uint64_t hash = XXH3_64bits(replica.data(), replica.size_bytes());
       std::memcpy(out.data() + used, &hash, kHashSize);
@@ -95,7 +94,6 @@ class Choco : public Mixer {
   float gamma() const { return static_cast<float>(setup_.step_size); }
 
   MixerSetup setup_;
-  AlignedBuffer<float> scratch_;
   std::span<const float> shadow_;
 };
 
@@ -123,15 +121,16 @@ class ChocoPerEdge final : public Choco {
     for (const Arrival& arrival : arrivals) {
       GOSSAMER_TRY_ASSIGN(const auto bytes, codec_bytes(arrival));
       Replicas& pair = replicas(arrival.from);
-      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, bytes, *setup_.layout, 1, pair.theirs.span()));
-      GOSSAMER_TRY(verify(arrival, pair.theirs.span()));
       while (edge->peer != arrival.from) ++edge;
-      const float step = gamma() * static_cast<float>(edge->weight);
-      if (mirrored(*edge, info.edges->out)) {
-        for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += step * (pair.theirs[i] - pair.own[i]);
+      const WeightedPayload q{bytes, gamma() * static_cast<float>(edge->weight)};
+      if (mirrored(*edge, info.edges->out)) {  // theirs += q;  sum += weight (theirs - own)
+        GOSSAMER_TRY(setup_.compressor->decode(stream, {&q, 1}, *setup_.layout,
+                                               {.target = DecodeTo::follow, .out = pair.theirs.span(), .own = pair.own.span(), .sum = sum_.span()}));
       } else {
-        axpy(step, pair.theirs.span(), sum_.span());
+        GOSSAMER_TRY(setup_.compressor->add_decoded(stream, bytes, *setup_.layout, 1, pair.theirs.span()));
+        axpy(q.weight, pair.theirs.span(), sum_.span());
       }
+      GOSSAMER_TRY(verify(arrival, pair.theirs.span()));
     }
     return Plan{};
   }
@@ -211,7 +210,7 @@ class ChocoPerEdge final : public Choco {
 class ChocoAggregate final : public Choco {
  public:
   explicit ChocoAggregate(const MixerSetup& setup)
-      : Choco(setup), own_(setup.layout->size()), sum_(setup.layout->size()), decoded_(setup.layout->size()) {}
+      : Choco(setup), own_(setup.layout->size()), sum_(setup.layout->size()) {}
 
   // Every peer's replica is the same, so r_i = 0 as it is.
   void start(std::span<const float> common) override { copy(common, own_.span()); }
@@ -260,15 +259,13 @@ class ChocoAggregate final : public Choco {
  private:
   // sum += weight * q
   Result<> accumulate(Stream& stream, std::span<const std::byte> q, double weight) {
-    std::fill_n(decoded_.data(), decoded_.size(), 0.f);
-    GOSSAMER_TRY(setup_.compressor->add_decoded(stream, q, *setup_.layout, 1, decoded_.span()));
-    for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * static_cast<double>(decoded_[i]);
-    return {};
+    const WeightedPayload one{q};
+    return setup_.compressor->decode(stream, {&one, 1}, *setup_.layout,
+                                     {.target = DecodeTo::wide, .wide = sum_.span(), .wide_weight = weight});
   }
 
   AlignedBuffer<float> own_;   // h_i
   AlignedBuffer<double> sum_;  // r_i = sum_j w_ij (h_j - h_i)
-  AlignedBuffer<float> decoded_;
 };
 
 }  // namespace

@@ -41,8 +41,8 @@ Result<> decode_vector(Stream& stream, const MixerSetup& setup, const Arrival& a
 }
 
 Result<> decode_vector(Stream& stream, const MixerSetup& setup, std::span<const std::byte> bytes, std::span<float> to) {
-  set_zero(to);
-  return setup.compressor->add_decoded(stream, bytes, *setup.layout, 1, to);
+  const WeightedPayload one{bytes};
+  return setup.compressor->decode(stream, {&one, 1}, *setup.layout, {.target = DecodeTo::assign, .out = to});
 }
 
 double weight_from(const Neighbourhood& edges, PeerId from) {

@@ -34,10 +34,9 @@ class DeepSqueeze final : public Mixer {
 
   Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing&, std::span<std::byte> out) override {
     const std::uint64_t seed = mix_seed(mix_seed(setup_.seed, info.round), info.self);
-    axpy(1, shadow_, error_.span());  // v
-    GOSSAMER_TRY_ASSIGN(const Encoded encoded, encode_vector(stream, setup_, error_.span(), seed, out, seen_.span()));
-    axpy(-1, seen_.span(), error_.span());
-    return encoded;
+    GOSSAMER_TRY_ASSIGN(const std::size_t used,
+                        setup_.compressor->encode_feedback(stream, shadow_, error_.span(), *setup_.layout, seed, seen_.span(), out));
+    return Encoded{used, setup_.compressor->codec(), setup_.layout->size()};
   }
 
   Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {

@@ -25,8 +25,7 @@ namespace {
 class Dpsgd final : public Mixer {
  public:
   explicit Dpsgd(const MixerSetup& setup)
-      : setup_(setup), damping_(std::sin(std::numbers::pi / (4 * static_cast<double>(setup.rounds_open) - 2))), open_(setup.rounds_open),
-        theirs_(setup.layout->size()) {
+      : setup_(setup), damping_(std::sin(std::numbers::pi / (4 * static_cast<double>(setup.rounds_open) - 2))), open_(setup.rounds_open) {
     for (Open& open : open_) open.sum = AlignedBuffer<float>(setup.layout->size());
     if (!exact())
       for (Open& open : open_) open.rounded = AlignedBuffer<float>(setup.layout->size());
@@ -47,8 +46,7 @@ class Dpsgd final : public Mixer {
     Open& open = open_[info.slot];
     GOSSAMER_TRY_ASSIGN(const std::size_t used, setup_.compressor->encode(stream, open.model, *setup_.layout, 0, out));
     if (!exact()) {
-      std::fill_n(open.rounded.data(), open.rounded.size(), 0.f);
-      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, out.first(used), *setup_.layout, 1, open.rounded.span()));
+      GOSSAMER_TRY(decode_vector(stream, setup_, out.first(used), open.rounded.span()));
       open.model = open.rounded.span();
     }
     return Encoded{used, setup_.compressor->codec(), setup_.layout->size()};
@@ -57,14 +55,15 @@ class Dpsgd final : public Mixer {
   Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
     Open& open = open_[info.slot];
     auto edge = info.edges->in.begin();
+    std::vector<WeightedPayload> models;
     for (const Arrival& arrival : arrivals) {
       GOSSAMER_TRY(check_payload(arrival, setup_.compressor->codec(), setup_.layout->size()));
-      std::fill_n(theirs_.data(), theirs_.size(), 0.f);
-      GOSSAMER_TRY(setup_.compressor->add_decoded(stream, arrival.bytes, *setup_.layout, 1, theirs_.span()));
       while (edge->peer != arrival.from) ++edge;
-      const auto weight = static_cast<float>(damping_ * edge->weight);
-      for (std::size_t i = 0; i < theirs_.size(); ++i) open.sum[i] += weight * (theirs_[i] - open.model[i]);
+      models.push_back({arrival.bytes, static_cast<float>(damping_ * edge->weight)});
     }
+    // All neighbours in one pass, out of their mailboxes.
+    GOSSAMER_TRY(setup_.compressor->decode(stream, models, *setup_.layout,
+                                           {.target = DecodeTo::difference, .out = open.sum.span(), .own = open.model}));
     return Plan{};
   }
 
@@ -84,7 +83,6 @@ class Dpsgd final : public Mixer {
   MixerSetup setup_;
   double damping_;  // 1 where rounds do not overlap
   std::vector<Open> open_;
-  AlignedBuffer<float> theirs_;
 };
 
 }  // namespace

@@ -105,7 +105,8 @@ bool encode_tile(const EncodeTiles& job, std::size_t first, std::size_t count, s
   return true;
 }
 
-void decode_tile(const DecodeTiles& job, std::size_t first, std::size_t count) {
+std::uint32_t decode_tile(const DecodeTiles& job, std::size_t first, std::size_t count) {
+  std::uint32_t most = 0;
   const Code code = job.how.code;
   const std::size_t stride = tile_stride(code, count), at = first / kTile * tile_stride(code, kTile);
   const auto decoded = [&](const CodedTiles& from, std::size_t i) {
@@ -124,8 +125,10 @@ void decode_tile(const DecodeTiles& job, std::size_t first, std::size_t count) {
       for (const CodedTiles& from : job.from)
         sum += from.weight * (job.target == DecodeTo::difference ? decoded(from, i) - job.own[e] : decoded(from, i));
       job.out[e] = sum;
+      if (job.target != DecodeTo::add) most = std::max(most, magnitude_bits(sum));
     }
   }
+  return most;
 }
 
 }  // namespace scalar
@@ -139,8 +142,11 @@ bool encode(const EncodeTiles& job) {
   return true;
 }
 
-void decode(const DecodeTiles& job) {
-  for (std::size_t first = 0; first < job.count; first += kTile) scalar::decode_tile(job, first, std::min(kTile, job.count - first));
+std::uint32_t decode(const DecodeTiles& job) {
+  std::uint32_t most = 0;
+  for (std::size_t first = 0; first < job.count; first += kTile)
+    most = std::max(most, scalar::decode_tile(job, first, std::min(kTile, job.count - first)));
+  return most;
 }
 
 double sum(SumOf terms, const float* x, const float* y, std::size_t count) {

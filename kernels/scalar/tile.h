@@ -7,6 +7,6 @@ namespace gossamer::scalar {
 
 // The tile of `job` that begins at element `first`, `count` elements long; its codes go to `codes`.
 bool encode_tile(const EncodeTiles& job, std::size_t first, std::size_t count, std::byte* codes);
-void decode_tile(const DecodeTiles& job, std::size_t first, std::size_t count);
+std::uint32_t decode_tile(const DecodeTiles& job, std::size_t first, std::size_t count);
 
 }  // namespace gossamer::scalar

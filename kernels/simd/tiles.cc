@@ -375,7 +375,7 @@ bool encode_with(const EncodeTiles& job) {
 // One tile's sum of several payloads, in lanes: kGroup vectors side by side, so that weights and scales are set once for
 // each.
 template <Code kCode, DecodeTo kTarget>
-HWY_INLINE void add_tile(const DecodeTiles& job, std::size_t t, bool streaming) {
+HWY_INLINE VI add_tile(const DecodeTiles& job, std::size_t t, bool streaming, VI most) {
   constexpr std::size_t kGroup = 4, kStride = tile_stride(kCode, kTile);
   float* const out = job.out + t * kTile;
   for (std::size_t i = 0; i < kTile; i += kGroup * kLanes) {
@@ -399,8 +399,10 @@ HWY_INLINE void add_tile(const DecodeTiles& job, std::size_t t, bool streaming) 
         hn::Stream(sum[g], F(), out + i + g * kLanes);
       else
         store(sum[g], out + i + g * kLanes);
+      if constexpr (kTarget != DecodeTo::add) most = hn::Max(most, ints(magnitudes(sum[g])));
     }
   }
+  return most;
 }
 
 template <Code kCode>
@@ -434,18 +436,19 @@ HWY_INLINE void widen_tile(const DecodeTiles& job, std::size_t t) {
 }
 
 template <Code kCode>
-void decode_with(const DecodeTiles& job) {
+std::uint32_t decode_with(const DecodeTiles& job) {
+  VI most = hn::Zero(I());
   const std::size_t full = job.count / kTile;
   const bool streaming = job.streaming && reinterpret_cast<std::uintptr_t>(job.out) % 64 == 0;
   for (std::size_t t = 0; t < full; ++t) switch (job.target) {
       case DecodeTo::add:
-        add_tile<kCode, DecodeTo::add>(job, t, false);
+        add_tile<kCode, DecodeTo::add>(job, t, false, most);
         break;
       case DecodeTo::assign:
-        add_tile<kCode, DecodeTo::assign>(job, t, streaming);
+        most = add_tile<kCode, DecodeTo::assign>(job, t, streaming, most);
         break;
       case DecodeTo::difference:
-        add_tile<kCode, DecodeTo::difference>(job, t, streaming);
+        most = add_tile<kCode, DecodeTo::difference>(job, t, streaming, most);
         break;
       case DecodeTo::follow:
         follow_tile<kCode>(job, t);
@@ -455,7 +458,8 @@ void decode_with(const DecodeTiles& job) {
         break;
     }
   if (streaming) hwy::FlushStream();
-  if (full * kTile != job.count) scalar::decode_tile(job, full * kTile, job.count - full * kTile);
+  const auto found = static_cast<std::uint32_t>(hn::GetLane(hn::MaxOfLanes(I(), most)));
+  return full * kTile == job.count ? found : std::max(found, scalar::decode_tile(job, full * kTile, job.count - full * kTile));
 }
 
 bool encode(const EncodeTiles& job) {
@@ -466,12 +470,12 @@ bool encode(const EncodeTiles& job) {
   return kWith[static_cast<std::size_t>(job.how.code)](job);
 }
 
-void decode(const DecodeTiles& job) {
+std::uint32_t decode(const DecodeTiles& job) {
   static constexpr decltype(&decode_with<Code::f32>) kWith[kCodes] = {
       decode_with<Code::f32>,         decode_with<Code::f16>,         decode_with<Code::bf16>,        decode_with<Code::e4m3>,
       decode_with<Code::nearest8>,    decode_with<Code::nearest4>,    decode_with<Code::stochastic8>, decode_with<Code::stochastic4>,
       decode_with<Code::stochastic2>, decode_with<Code::sign>,        decode_with<Code::natural>};
-  kWith[static_cast<std::size_t>(job.how.code)](job);
+  return kWith[static_cast<std::size_t>(job.how.code)](job);
 }
 
 const char* add_tiles(Kernels* to) {

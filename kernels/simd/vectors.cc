@@ -74,21 +74,24 @@ void axpy(float a, const float* x, float* y, std::size_t count) {
        [=](std::size_t i) { y[i] += a * x[i]; });
 }
 
-// The sum of all terms for kWidth vectors at i, in the order of the terms.
-template <std::size_t kWidth>
-HWY_INLINE void sum_terms(std::span<const WeightedVector> terms, std::size_t i, VF* sum) {
-  for (std::size_t j = 0; j < kWidth; ++j) sum[j] = hn::Zero(F());
-  for (std::size_t t = 0; t < terms.size(); ++t) {
-    const VF weight = hn::Set(F(), terms[t].weight);
-    const float* const x = terms[t].x.data() + i;
-    for (std::size_t j = 0; j < kWidth; ++j) {
-      const VF term = hn::Mul(weight, load(x + j * kLanes));
+// The sum of all terms for four vectors at i, in the order of the terms; kTerms of them, or as many as there are if 0.
+template <std::size_t kTerms>
+HWY_INLINE void sum_terms(std::span<const WeightedVector> terms, const VF* weights, const float* const* x, std::size_t i, VF (&sum)[4]) {
+  const std::size_t count = kTerms == 0 ? terms.size() : kTerms;
+  for (std::size_t t = 0; t < count; ++t) {
+    const VF weight = kTerms == 0 ? hn::Set(F(), terms[t].weight) : weights[t];
+    const float* const from = (kTerms == 0 ? terms[t].x.data() : x[t]) + i;
+    for (std::size_t j = 0; j < 4; ++j) {
+      const VF term = hn::Mul(weight, load(from + j * kLanes));
       sum[j] = t == 0 ? term : hn::Add(sum[j], term);
     }
   }
+  if (count == 0)
+    for (VF& s : sum) s = hn::Zero(F());
 }
 
-void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, float* out, std::size_t count, bool streaming) {
+template <std::size_t kTerms>
+void sum_of_terms(std::span<const WeightedVector> terms, std::size_t first, float* out, std::size_t count, bool streaming) {
   const auto one = [=](std::size_t i) {
     float total = 0;
     for (std::size_t t = 0; t < terms.size(); ++t) {
@@ -97,13 +100,19 @@ void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, floa
     }
     out[i] = total;
   };
+  VF weights[kTerms + 1];
+  const float* x[kTerms + 1] = {};
+  for (std::size_t t = 0; t < kTerms; ++t) {
+    weights[t] = hn::Set(F(), terms[t].weight);
+    x[t] = terms[t].x.data() + first;
+  }
   std::size_t i = 0;
   const bool lines = streaming && reinterpret_cast<std::uintptr_t>(out) % sizeof(float) == 0;
   if (lines)
     for (const std::size_t head = before_line(out, count); i < head; ++i) one(i);
   for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
     VF sum[4];
-    sum_terms<4>(terms, first + i, sum);
+    sum_terms<kTerms>(terms, weights, x, kTerms == 0 ? first + i : i, sum);
     for (std::size_t j = 0; j < 4; ++j) {
       if (lines)
         hn::Stream(sum[j], F(), out + i + j * kLanes);
@@ -113,6 +122,21 @@ void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, floa
   }
   for (; i < count; ++i) one(i);
   if (lines) hwy::FlushStream();
+}
+
+void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, float* out, std::size_t count, bool streaming) {
+  switch (terms.size()) {
+    case 1:
+      return sum_of_terms<1>(terms, first, out, count, streaming);
+    case 2:
+      return sum_of_terms<2>(terms, first, out, count, streaming);
+    case 3:
+      return sum_of_terms<3>(terms, first, out, count, streaming);
+    case 4:
+      return sum_of_terms<4>(terms, first, out, count, streaming);
+    default:
+      return sum_of_terms<0>(terms, first, out, count, streaming);
+  }
 }
 
 std::uint32_t largest(const float* x, const float* y, std::size_t count) {

@@ -38,10 +38,11 @@ double qsgd4() {
 }
 
 double top_1_percent() {
-  double bytes = 0;
+  double bytes = 64;
   for (const std::size_t n : kTensors) {
     const auto k = std::max<std::size_t>(1, n / 100);
-    bytes += static_cast<double>(8 + 4 * k + 4 * std::min(k, (n + 31) / 32));
+    const std::size_t positions = std::min({(n + 7) / 8, k + (n + 255) / 256, 2 * k + 4 * ((n + 65535) / 65536)});
+    bytes += static_cast<double>(16 + (positions + 7) / 8 * 8 + (4 * k + 7) / 8 * 8);
   }
   return bytes;
 }

@@ -2,8 +2,13 @@
 #include <algorithm>
 #include <bit>
 #include <numeric>
+#include <set>
 
 #include "base/serial.h"
+#include "kernels/codes.h"
+#include "kernels/parallel.h"
+#include "kernels/positions.h"
+#include "kernels/select.h"
 #include "tests/kernels/codec_cases.h"
 
 namespace gossamer {
@@ -29,7 +34,7 @@ TEST(MakeCompressor, NamesTheKeyAndTheRangeOfWhatItRefuses) {
   EXPECT_NE(refusal({.codec = static_cast<CodecId>(99)}).find("99"), std::string::npos);
 }
 
-// The bytes of one vector under every codec, as a hash; the values of the dense codecs were computed by a second program that
+// The bytes of one vector under every codec, as a hash; the values were computed by a second program that
 // was written from docs/compression.md.  A change here is a change of the wire format: peers of two builds would no longer
 // understand each other, and kCodecVersion must move.
 TEST(WireFormat, IsThatOfVersionOne) {
@@ -57,6 +62,16 @@ TEST(WireFormat, IsThatOfVersionOne) {
   EXPECT_EQ(hash({.codec = CodecId::int4}), 12351749886379439791u);
   EXPECT_EQ(hash({.codec = CodecId::terngrad}), 523812549703551446u);
   EXPECT_EQ(hash({.codec = CodecId::natural}), 12248990941603240989u);
+  EXPECT_EQ(hash({.codec = CodecId::top_k, .ratio = 0.02}), 11221984869041147837u);
+  EXPECT_EQ(hash({.codec = CodecId::top_k, .ratio = 0.5}), 8042598142507406136u);
+  EXPECT_EQ(hash({.codec = CodecId::random_k, .ratio = 0.1}), 17913064104581407120u);
+  EXPECT_EQ(hash({.codec = CodecId::random_k, .ratio = 0.1, .unbiased = true}), 15802883503064330864u);
+  // Positions of 16 bits, and whole groups.
+  x.resize(20000);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = (static_cast<float>(i * 37 % 101) - 50) / 64;
+  layout = Layout::flat(20000);
+  EXPECT_EQ(hash({.codec = CodecId::top_k, .ratio = 0.001}), 9584087590208166529u);
+  EXPECT_EQ(hash({.codec = CodecId::random_k, .ratio = 0.1}), 3768261513688671943u);
 }
 
 TEST(Scopes, DecideWhatOneScaleCovers) {
@@ -133,52 +148,184 @@ TEST(TopK, SendsExactlyKEvenOfZeros) {
   const auto codec = compressor({.codec = CodecId::top_k, .ratio = 0.03});
   const std::vector<float> x(100);
   const auto bytes = encoded(*codec, x, Layout::flat(100));
-  ASSERT_EQ(bytes.size(), 8u + 3 * 8);
-  EXPECT_EQ(word_at<std::uint64_t>(bytes, 0), 3u);
-  for (std::uint32_t j = 0; j < 3; ++j) EXPECT_EQ(word_at<std::uint32_t>(bytes, 8 + 4 * j), j);
+  ASSERT_EQ(bytes.size(), 64u + 16 + 8 + 16);
+  EXPECT_EQ(word_at<std::uint64_t>(bytes, 64), 3u);
+  EXPECT_EQ(word_at<std::uint64_t>(bytes, 72), 4u);           // positions: a count, three offsets
+  EXPECT_EQ(word_at<std::uint32_t>(bytes, 80), 0x02010003u);  // the first three
 }
 
-TEST(TopK, TakesTheSmallerOfIndicesAndBitmap) {
-  // 64 elements are two words: two indices cost as much, three cost more.
-  const auto form = [](double ratio) {
-    const auto codec = compressor({.codec = CodecId::top_k, .ratio = ratio});
-    return word_at<std::uint64_t>(encoded(*codec, normal_vector(64), Layout::flat(64)), 0) >> 56;
-  };
-  EXPECT_EQ(form(2.0 / 64), 0u);
-  EXPECT_EQ(form(3.0 / 64), 1u);
+// The sample of a large vector may mislead; the result may not.
+TEST(TopK, DoesNotDependOnWhatTheSampleSaw) {
+  constexpr std::size_t kN = (std::size_t{1} << 20) + 12345, kKept = kN / 100;
+  ThreadedStream three(3);
+  for (int kind = 0; kind < 5; ++kind) {
+    std::vector<float> x = normal_vector(kN, 3), own = normal_vector(kN, 4);
+    if (kind == 1)  // all large ones in one place
+      for (std::size_t i = 0; i < kN; ++i) x[i] *= i < kN / 50 ? 1000.0f : 0.01f;
+    if (kind == 2) std::fill(x.begin(), x.end(), -0.5f);  // nothing but ties
+    if (kind == 3)                                        // few values, so that ties cross the cut
+      for (float& value : x) value = std::round(value * 4) / 4;
+    if (kind == 4)  // one in 64 is all there is
+      for (std::size_t i = 0; i < kN; ++i) x[i] = i % 64 == 13 ? x[i] : 0;
+    for (const bool difference : {false, true}) {
+      std::vector<float> d(kN);
+      for (std::size_t i = 0; i < kN; ++i) d[i] = difference ? x[i] - own[i] : x[i];
+      std::vector<std::uint32_t> magnitudes(kN);
+      for (std::size_t i = 0; i < kN; ++i) magnitudes[i] = magnitude_bits(d[i]);
+      auto sorted = magnitudes;
+      std::nth_element(sorted.begin(), sorted.begin() + kKept - 1, sorted.end(), std::greater<>());
+      const std::uint32_t cut = sorted[kKept - 1];
+      std::size_t ties = kKept - static_cast<std::size_t>(std::count_if(magnitudes.begin(), magnitudes.end(), [&](auto m) { return m > cut; }));
+      std::vector<std::uint64_t> expected;
+      for (std::size_t i = 0; i < kN; ++i)
+        if (magnitudes[i] > cut || (magnitudes[i] == cut && ties > 0 && ties-- > 0)) expected.push_back(i);
+      Stream alone;
+      for (Stream* stream : {&alone, static_cast<Stream*>(&three)}) {
+        Selection found;
+        ASSERT_TRUE(select_largest(*stream, best_kernels(), x.data(), difference ? own.data() : nullptr, kN, kKept, &found));
+        ASSERT_TRUE(found.indices == expected) << kind << difference << stream->width();
+        for (std::size_t j = 0; j < kKept; ++j) ASSERT_EQ(float_bits(found.values[j]), float_bits(d[expected[j]]));
+      }
+    }
+  }
 }
 
-TEST(TopK, RefusesIndicesThatDoNotAscendInside) {
+TEST(TopK, SeesNaNAmongManyElements) {
+  std::vector<float> x = normal_vector(std::size_t{1} << 20);
+  Stream stream;
+  Selection found;
+  for (const std::size_t at : {std::size_t{0}, x.size() / 3, x.size() - 1}) {
+    const float before = std::exchange(x[at], std::nanf(""));
+    EXPECT_FALSE(select_largest(stream, best_kernels(), x.data(), nullptr, x.size(), 10000, &found));
+    EXPECT_FALSE(select_largest(stream, best_kernels(), x.data(), nullptr, x.size(), x.size(), &found));
+    EXPECT_FALSE(select_at_least(stream, best_kernels(), x.data(), nullptr, x.size(), 0x40000000u, &found));
+    x[at] = before;
+  }
+}
+
+std::vector<std::uint64_t> random_positions(std::size_t n, std::size_t k, std::uint64_t seed) {
+  Random random(seed, Purpose::test, n, k);
+  std::vector<std::uint64_t> all(n);
+  std::iota(all.begin(), all.end(), std::uint64_t{0});
+  random.shuffle(all);
+  all.resize(k);
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+TEST(Positions, ComeBackInEveryForm) {
+  std::set<PositionForm> forms;
+  for (const std::size_t n : {1u, 7u, 8u, 255u, 256u, 257u, 1000u, 65536u, 65537u, 200000u})
+    for (const double share : {0.0, 1e-5, 0.001, 0.003, 0.01, 0.1, 0.13, 0.6, 1.0}) {
+      const std::size_t k = share == 0 ? 0 : std::max<std::size_t>(1, static_cast<std::size_t>(share * static_cast<double>(n)));
+      const auto positions = random_positions(n, k, 1);
+      forms.insert(position_form(n, k));
+      std::vector<std::byte> bytes(positions_capacity(n, k) + 8, std::byte{0xa5});
+      const std::size_t used = write_positions(positions, n, bytes.data());
+      ASSERT_LE(used, positions_capacity(n, k));
+      for (std::size_t i = positions_capacity(n, k); i < bytes.size(); ++i) ASSERT_EQ(bytes[i], std::byte{0xa5});
+      std::vector<std::uint64_t> read;
+      ASSERT_EQ(read_positions(std::span(bytes).first(used), n, k, &read), nullptr) << n << " " << k;
+      ASSERT_EQ(read, positions);
+      for (std::size_t cut = 0; cut < std::min<std::size_t>(used, 50); ++cut)
+        ASSERT_NE(read_positions(std::span(bytes).first(cut), n, k, &read), nullptr);
+    }
+  EXPECT_EQ(forms.size(), 3u);
+}
+
+TEST(Positions, OfFullBlocksAreTold) {
+  // 255 and 256 elements of a block of 256, beside enough empty ones that the form is of bytes.
+  constexpr std::size_t kN = 256 * 100;
+  for (const std::size_t missing : {std::size_t{0}, std::size_t{100}, std::size_t{255}, kN}) {
+    std::vector<std::uint64_t> positions;
+    for (std::size_t i = 0; i < 256; ++i)
+      if (i != missing) positions.push_back(256 * 7 + i);
+    positions.push_back(256 * 9 + 5);
+    ASSERT_EQ(position_form(kN, positions.size()), PositionForm::bytes);
+    std::vector<std::byte> bytes(positions_capacity(kN, positions.size()));
+    const std::size_t used = write_positions(positions, kN, bytes.data());
+    std::vector<std::uint64_t> read;
+    ASSERT_EQ(read_positions(std::span(bytes).first(used), kN, positions.size(), &read), nullptr);
+    EXPECT_EQ(read, positions) << missing;
+  }
+}
+
+TEST(Positions, CostWhatTheirFormPromises) {
+  // 1 % of many: 8 bits an offset, and a count for each 2.56 of them.
+  EXPECT_NEAR(8.0 * static_cast<double>(write_positions(random_positions(256000, 2560, 1), 256000, std::vector<std::byte>(20000).data())) / 2560, 11.1, 0.1);
+  EXPECT_EQ(position_form(80000, 10000), PositionForm::bitmap);
+  EXPECT_EQ(position_form(1000000, 1000), PositionForm::words);
+}
+
+TEST(TopK, RefusesPositionsThatDoNotAscendInside) {
   const auto codec = compressor({.codec = CodecId::top_k, .ratio = 0.03});
   const Layout layout = Layout::flat(100);
   const auto bytes = encoded(*codec, normal_vector(100), layout);
   ASSERT_EQ(verdict(*codec, bytes, layout), "accepted");
-  const auto with_indices = [&](std::uint32_t a, std::uint32_t b, std::uint32_t c) {
-    return with_word(with_word(with_word(bytes, 8, a), 12, b), 16, c);
+  const auto with_offsets = [&](std::uint8_t a, std::uint8_t b, std::uint8_t c) {
+    return with_word(with_word(with_word(bytes, 81, a), 82, b), 83, c);
   };
-  EXPECT_EQ(verdict(*codec, with_indices(0, 98, 99), layout), "accepted");
-  EXPECT_REFUSED(*codec, with_indices(0, 99, 100), layout, "past the end");
-  EXPECT_REFUSED(*codec, with_indices(0, 1, 0xffffffffu), layout, "past the end");
-  EXPECT_REFUSED(*codec, with_indices(5, 5, 6), layout, "ascend");
-  EXPECT_REFUSED(*codec, with_indices(5, 7, 6), layout, "ascend");
-  EXPECT_REFUSED(*codec, with_word(bytes, 0, std::uint64_t{2}), layout, "another number");
-  EXPECT_REFUSED(*codec, with_word(bytes, 0, std::uint64_t{101}), layout, "another number");
-  EXPECT_REFUSED(*codec, with_word(bytes, 0, std::uint64_t{3} | std::uint64_t{1} << 56), layout,
-                 "another form");
-  EXPECT_REFUSED(*codec, with_word(bytes, 20, std::nanf("")), layout, "NaN");
+  EXPECT_EQ(verdict(*codec, with_offsets(0, 98, 99), layout), "accepted");
+  EXPECT_REFUSED(*codec, with_offsets(0, 99, 100), layout, "past the end");
+  EXPECT_REFUSED(*codec, with_offsets(0, 1, 255), layout, "past the end");
+  EXPECT_REFUSED(*codec, with_offsets(5, 5, 6), layout, "ascend");
+  EXPECT_REFUSED(*codec, with_offsets(5, 7, 6), layout, "ascend");
+  EXPECT_REFUSED(*codec, with_word(bytes, 80, std::uint8_t{2}), layout, "another number");
+  EXPECT_REFUSED(*codec, with_word(bytes, 80, std::uint8_t{4}), layout, "cut off");
+  EXPECT_REFUSED(*codec, with_word(bytes, 64, std::uint64_t{2}), layout, "another number");
+  EXPECT_REFUSED(*codec, with_word(bytes, 72, ~std::uint64_t{0}), layout, "cut off");
+  EXPECT_REFUSED(*codec, with_word(bytes, 72, std::uint64_t{3}), layout, "cut off");
+  EXPECT_REFUSED(*codec, with_word(bytes, 88, std::nanf("")), layout, "NaN");
 }
 
 TEST(TopK, RefusesABitmapOfAnotherCountOrPastTheEnd) {
-  const auto codec = compressor({.codec = CodecId::top_k, .ratio = 0.1});
-  const Layout layout = Layout::flat(40);  // k = 4 of 40: a bitmap of two words, of which 24 bits are padding
-  std::vector<float> x(40);
-  for (std::size_t i : {3u, 9u, 31u, 39u}) x[i] = 1;
+  const auto codec = compressor({.codec = CodecId::top_k, .ratio = 0.2});
+  const Layout layout = Layout::flat(42);  // k = 8 of 42: a bitmap of six bytes, of which 6 bits are padding
+  std::vector<float> x(42);
+  for (std::size_t i : {3u, 9u, 10u, 11u, 12u, 13u, 31u, 41u}) x[i] = 1;
   const auto bytes = encoded(*codec, x, layout);
-  ASSERT_EQ(word_at<std::uint32_t>(bytes, 8), 1u << 3 | 1u << 9 | 1u << 31);
-  ASSERT_EQ(word_at<std::uint32_t>(bytes, 12), 1u << 7);
-  EXPECT_REFUSED(*codec, with_word(bytes, 12, 3u << 6), layout, "another number");
-  EXPECT_REFUSED(*codec, with_word(bytes, 12, 0u), layout, "another number");
-  EXPECT_REFUSED(*codec, with_word(bytes, 12, 1u << 8), layout, "past the end");
+  ASSERT_EQ(word_at<std::uint64_t>(bytes, 72), 6u);
+  ASSERT_EQ(word_at<std::uint32_t>(bytes, 80), 1u << 3 | 31u << 9 | 1u << 31);
+  ASSERT_EQ(word_at<std::uint16_t>(bytes, 84), 1u << 9);
+  EXPECT_REFUSED(*codec, with_word(bytes, 84, std::uint16_t{3u << 8}), layout, "another number");
+  EXPECT_REFUSED(*codec, with_word(bytes, 84, std::uint16_t{0}), layout, "another number");
+  EXPECT_REFUSED(*codec, with_word(bytes, 84, std::uint16_t{1u << 10}), layout, "past the end");
+}
+
+TEST(Threshold, SendsWhatReachesIt) {
+  const auto codec = compressor({.codec = CodecId::threshold, .threshold = 1.5});
+  for (const std::size_t n : {1u, 100u, 5000u}) {
+    const auto x = normal_vector(n);
+    const auto bytes = encoded(*codec, x, Layout::flat(n));
+    EXPECT_LE(bytes.size(), codec->capacity(Layout::flat(n)));
+    const auto q = decoded(*codec, bytes, Layout::flat(n));
+    for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(q[i], std::abs(x[i]) >= 1.5f ? x[i] : 0.0f);
+  }
+  // Everything, and nothing.
+  const std::vector<float> all(3000, -1.5f), none(3000, 1.4f);
+  EXPECT_EQ(round_trip(*codec, all, Layout::flat(3000)), all);
+  EXPECT_LE(encoded(*codec, all, Layout::flat(3000)).size(), codec->capacity(Layout::flat(3000)));
+  EXPECT_EQ(encoded(*codec, none, Layout::flat(3000)).size(), 64u + 16 + 8);
+}
+
+TEST(Sparsifiers, SendTheirValuesInAnyCode) {
+  const auto x = normal_vector(20000);
+  for (const CodecId codec : {CodecId::top_k, CodecId::threshold, CodecId::random_k})
+    for (const CodecId values : {CodecId::fp16, CodecId::bf16, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::natural}) {
+      const auto plain = compressor({.codec = codec, .ratio = 0.05, .threshold = 2});
+      const auto coded = compressor({.codec = codec, .ratio = 0.05, .threshold = 2, .values = values});
+      const Layout layout = Layout::flat(x.size());
+      const auto exact = round_trip(*plain, x, layout), q = round_trip(*coded, x, layout);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        if (exact[i] == 0) {
+          ASSERT_EQ(q[i], 0);
+        }
+      }
+      const double error = squared_error(exact, q) / squared(exact);
+      EXPECT_LT(error, values == CodecId::natural ? 0.15 : 0.02) << coded->name() << static_cast<int>(values);
+      EXPECT_LT(encoded(*coded, x, layout).size(), encoded(*plain, x, layout).size());
+      EXPECT_LT(coded->contraction(layout), codec == CodecId::threshold ? 1e-9 : plain->contraction(layout));
+    }
 }
 
 TEST(Sparsifiers, AddressElementsThatFloat32CannotCount) {
@@ -192,7 +339,7 @@ TEST(Sparsifiers, AddressElementsThatFloat32CannotCount) {
   {
     const auto codec = compressor({.codec = CodecId::top_k, .ratio = 5.0 / static_cast<double>(n)});
     const auto bytes = encoded(*codec, x, layout);
-    ASSERT_EQ(bytes.size(), 8u + 5 * 8);
+    ASSERT_EQ(bytes.size(), 64u + 16 + ((n + 65535) / 65536 * 4 + 10 + 7) / 8 * 8 + 24);
     ASSERT_TRUE(codec->add_decoded(stream, bytes, layout, 1.0f, target).has_value());
     EXPECT_TRUE(same_bits(target, x));
   }
@@ -226,6 +373,22 @@ TEST(RandomK, DrawsKDistinctCoordinates) {
         ASSERT_EQ(std::count(q.begin(), q.end(), 0.0f), static_cast<std::ptrdiff_t>(n - k)) << n;
       }
     }
+}
+
+TEST(RandomK, DrawsWholeGroupsWhereItKeepsMany) {
+  constexpr std::size_t kN = 100003;  // the last group has three elements
+  const auto codec = compressor({.codec = CodecId::random_k, .ratio = 0.0101});
+  std::vector<float> hits(kN);
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    const auto q = round_trip(*codec, std::vector<float>(kN, 1.0f), Layout::flat(kN), seed);
+    std::size_t groups = 0;
+    for (std::size_t i = 0; i < kN; i += 8) {
+      groups += q[i] == 1 ? 1 : 0;
+      for (std::size_t j = i; j < std::min(i + 8, kN); ++j) ASSERT_EQ(q[j], q[i]);
+    }
+    ASSERT_EQ(groups, (1010u + 4) / 8);
+  }
+  EXPECT_NEAR(codec->contraction(Layout::flat(kN)), 126.0 / 12501, 1e-12);
 }
 
 TEST(RandomK, IncludesEveryElementEquallyOften) {
@@ -270,7 +433,7 @@ TEST(RandomK, PayloadsOfOneSeedCanBeAdded) {
   }
   auto added = encoded(*codec, x, layout, 5);
   const auto other = encoded(*codec, y, layout, 5);
-  for (std::size_t at = 8; at < added.size(); at += 4)
+  for (std::size_t at = 64; at < added.size(); at += 4)
     added = with_word(added, at, word_at<float>(added, at) + word_at<float>(other, at));
   EXPECT_EQ(added, encoded(*codec, sum, layout, 5));
 }

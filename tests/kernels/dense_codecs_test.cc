@@ -37,7 +37,7 @@ TEST(DenseCodecs, GiveTheSameBytesWithEveryImplementationAndAnyNumberOfThreads) 
             const auto made = make_compressor(options, kernels).value();
             std::vector<std::byte> bytes(made->capacity(layout));
             auto replica = old;
-            const auto used = made->encode_difference(*stream, x, replica, layout, 5, {}, bytes);
+            const auto used = made->encode_difference(*stream, x, replica, layout, 5, bytes);
             ASSERT_TRUE(used.has_value());
             std::vector<float> out(layout.size());
             const WeightedPayload payloads[] = {{bytes, 0.3f}, {bytes, 0.6f}};

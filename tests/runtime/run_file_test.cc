@@ -286,9 +286,11 @@ RunFile random_run(std::uint64_t seed) {
     run.synchrony.stale = static_cast<std::uint32_t>(1 + random.below(9));
   CompressionOptions& c = run.compression;
   c.codec = pick(CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k,
-                 CodecId::sign, CodecId::qsgd, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural);
+                 CodecId::sign, CodecId::qsgd, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold);
   if (c.codec != CodecId::none && c.codec != CodecId::bf16) c.scope = pick(Scope::tensor, Scope::model);
   if (c.codec == CodecId::top_k || c.codec == CodecId::random_k) c.ratio = real(0.9);
+  if (c.codec == CodecId::threshold) c.threshold = real(0.9);
+  if (c.codec == CodecId::top_k || c.codec == CodecId::random_k || c.codec == CodecId::threshold) c.values = pick(CodecId::none, CodecId::int8, CodecId::fp16);
   if (c.codec == CodecId::qsgd) {
     c.levels = random.below(2) == 0 ? static_cast<std::uint32_t>(1 + random.below(127)) : pick(1u, 7u, 127u);
     c.norm = pick(Norm::max, Norm::two);
@@ -391,6 +393,8 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(a.compression.ratio, b.compression.ratio);
   EXPECT_EQ(a.compression.levels, b.compression.levels);
   EXPECT_EQ(a.compression.norm, b.compression.norm);
+  EXPECT_EQ(a.compression.threshold, b.compression.threshold);
+  EXPECT_EQ(a.compression.values, b.compression.values);
   EXPECT_EQ(a.compression.one_scale, b.compression.one_scale);
   EXPECT_EQ(a.compression.unbiased, b.compression.unbiased);
   EXPECT_EQ(a.mixing.step_size, b.mixing.step_size);

@@ -1,0 +1,329 @@
+#include "runtime/bench/kernels_measure.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <numeric>
+
+#include "base/check.h"
+#include "kernels/compressor.h"
+#include "kernels/parallel.h"
+#include "kernels/vector.h"
+
+namespace gossamer {
+namespace {
+
+// Pages of their own, huge where the system gives such, so that the first touch is not timed.
+class Pages {
+ public:
+  explicit Pages(std::size_t size) : size_(std::max<std::size_t>(size, 1)) {
+    constexpr std::size_t kHuge = std::size_t{2} << 20;
+    mapped_ = size_ + kHuge;
+    base_ = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base_ == MAP_FAILED) throw std::bad_alloc();
+    const auto address = reinterpret_cast<std::uintptr_t>(base_);
+    data_ = static_cast<std::byte*>(base_) + (kHuge - address % kHuge) % kHuge;
+    ::madvise(data_, size_, MADV_HUGEPAGE);
+    std::memset(data_, 0, size_);
+  }
+  ~Pages() { ::munmap(base_, mapped_); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+
+  std::span<std::byte> bytes() { return {data_, size_}; }
+  std::span<float> floats() { return {reinterpret_cast<float*>(data_), size_ / sizeof(float)}; }
+
+ private:
+  void* base_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0, mapped_ = 0;
+};
+
+struct Time {
+  double clock = 0;
+  double processor = 0;  // of all threads, divided by their number
+};
+
+double now(clockid_t clock) {
+  timespec at{};
+  ::clock_gettime(clock, &at);
+  return static_cast<double>(at.tv_sec) + 1e-9 * static_cast<double>(at.tv_nsec);
+}
+
+Time time_of(std::size_t threads, std::size_t times, const std::function<void()>& work) {
+  const double processor = now(CLOCK_PROCESS_CPUTIME_ID), clock = now(CLOCK_MONOTONIC);
+  for (std::size_t t = 0; t < times; ++t) work();
+  return {(now(CLOCK_MONOTONIC) - clock) / static_cast<double>(times),
+          (now(CLOCK_PROCESS_CPUTIME_ID) - processor) / static_cast<double>(times * threads)};
+}
+
+// Nobody else had our processors.
+bool undisturbed(const Time& time) { return time.processor >= 0.93 * time.clock; }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Normally distributed numbers, by the sum of uniform ones: only their spread matters here, and there are many.
+void fill(std::span<float> x, std::uint32_t seed) {
+  std::uint64_t state = seed * 0x9E3779B97F4A7C15u + 1;
+  for (float& value : x) {
+    state += 0x9E3779B97F4A7C15u;
+    std::uint64_t z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    const auto part = [z](int shift) { return static_cast<float>((z >> shift) & 0xffff); };
+    value = (part(0) + part(16) + part(32) + part(48) - 131070.0f) * (1.0f / 37837.0f);
+  }
+}
+
+struct Case {
+  std::string name;
+  double bytes = 0;  // per element
+  bool reads = false;
+  std::function<void()> run;
+  std::string peer = {};
+  std::function<void()> run_peer = {};
+  bool peer_threads = false;  // the peer uses the stream
+};
+
+class Bench {
+ public:
+  Bench(const KernelBench& bench, std::size_t elements)
+      : bench_(bench), n_(elements), layout_(Layout::flat(elements)), pages_(5) {
+    for (std::size_t i = 0; i < pages_.size(); ++i) {
+      pages_[i] = std::make_unique<Pages>(4 * n_);
+      if (i < 3) fill(vector(i), static_cast<std::uint32_t>(i + 1));
+    }
+    payload_ = std::make_unique<Pages>(4 * n_ + n_ / 32 + 4096);
+  }
+
+  void run(std::size_t threads, const std::function<void(const KernelRow&)>& row);
+
+ private:
+  std::span<float> vector(std::size_t i) { return pages_[i]->floats().first(n_); }
+  std::span<float> x() { return vector(0); }
+  std::span<float> y() { return vector(1); }
+  std::span<float> z() { return vector(2); }
+  std::span<float> out() { return vector(3); }
+  std::span<float> aside() { return vector(4); }
+
+  void add(Case one) {
+    if (bench_.only.empty() || one.name.find(bench_.only) != std::string::npos) cases_.push_back(std::move(one));
+  }
+  void add_vectors(Stream& stream);
+  void add_codecs(Stream& stream);
+  void add_sparse(Stream& stream);
+
+  std::shared_ptr<const Compressor> codec(const CompressionOptions& options) const {
+    auto made = make_compressor(options, bench_.kernels);
+    GOSSAMER_CHECK(made.has_value(), "the benchmark's own options");
+    return std::move(*made);
+  }
+  double payload_bytes(const Compressor& codec) const {
+    return static_cast<double>(codec.capacity(layout_)) / static_cast<double>(n_);
+  }
+
+  const KernelBench& bench_;
+  std::size_t n_;
+  Layout layout_;
+  std::vector<std::unique_ptr<Pages>> pages_;
+  std::unique_ptr<Pages> payload_;
+  std::size_t turn_ = 0;
+  std::vector<Case> cases_;
+};
+
+void must(bool done) { GOSSAMER_CHECK(done, "a kernel of the benchmark failed"); }
+
+void Bench::add_vectors(Stream& stream) {
+  add({"snapshot copy", 8, false, [&] { copy(stream, x(), out()); }, "std::memcpy", [&] { std::memcpy(out().data(), x().data(), 4 * n_); }});
+  add({"mix of 3", 16, false,
+       [&] {
+         const WeightedVector terms[] = {{0.5f, x()}, {0.25f, y()}, {0.25f, z()}};
+         weighted_sum(stream, terms, out());
+       },
+       "scale and 2 axpy",
+       [&] {
+         parallel_for(stream, n_, 16384, [&](std::uint64_t begin, std::uint64_t end) {
+           const auto part = [&](std::span<float> v) { return v.subspan(begin, end - begin); };
+           for (std::uint64_t i = begin; i < end; ++i) out()[i] = 0.5f * x()[i];
+           axpy(0.25f, part(y()), part(out()));
+           axpy(0.25f, part(z()), part(out()));
+         });
+       }, true});
+  add({"mix of 2 mailboxes minus own", 16, false, [&] {
+         const auto none = codec({.codec = CodecId::none});
+         const WeightedPayload payloads[] = {{std::as_bytes(y()), 0.25f}, {std::as_bytes(z()), 0.25f}};
+         must(none->decode(stream, payloads, layout_, {.target = DecodeTo::difference, .out = out(), .own = x()}).has_value());
+       }});
+  add({"distance", 8, true, [&] { must(squared_distance(stream, x(), y()) > 0); }});
+}
+
+void Bench::add_codecs(Stream& stream) {
+  struct Named {
+    const char* name;
+    CompressionOptions options;
+  };
+  const Named all[] = {{"bf16", {.codec = CodecId::bf16}},
+                       {"fp16", {.codec = CodecId::fp16}},
+                       {"fp8", {.codec = CodecId::fp8}},
+                       {"int8", {.codec = CodecId::int8}},
+                       {"int4", {.codec = CodecId::int4}},
+                       {"qsgd 8 bits", {.codec = CodecId::qsgd, .levels = 127}},
+                       {"qsgd 4 bits", {.codec = CodecId::qsgd, .levels = 7}},
+                       {"terngrad", {.codec = CodecId::terngrad}},
+                       {"qsgd 8 bits, 2-norm", {.codec = CodecId::qsgd, .levels = 127, .norm = Norm::two}},
+                       {"natural", {.codec = CodecId::natural}},
+                       {"sign", {.codec = CodecId::sign}}};
+  for (const Named& named : all) {
+    const auto c = codec(named.options);
+    const double code = payload_bytes(*c);
+    const auto encode = [&stream, this, c] {
+      must(c->encode(stream, x(), layout_, 1, payload_->bytes()).has_value());
+    };
+    const bool sign = named.options.codec == CodecId::sign;
+    add({fmt::format("encode {}", named.name), 4 + code, sign, encode});
+    add({fmt::format("choco {}", named.name), 12 + code, false,
+         // Towards two vectors in turn, lest the replica arrive.
+         [&stream, this, c] { must(c->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload_->bytes()).has_value()); },
+         "difference, encode, add decoded", [&stream, this, c] {
+           const WeightedVector terms[] = {{1, ++turn_ % 2 == 0 ? x() : z()}, {-1, y()}};
+           weighted_sum(stream, terms, aside());
+           const auto used = c->encode(stream, aside(), layout_, 1, payload_->bytes());
+           must(used.has_value() && c->add_decoded(stream, payload_->bytes().first(*used), layout_, 1, y()).has_value());
+         }, true});
+    add({fmt::format("decode and add {}", named.name), 8 + code, false, [&stream, this, c] {
+           const WeightedPayload one{payload_->bytes().first(c->capacity(layout_)), 1e-3f};
+           must(c->decode(stream, {&one, 1}, layout_, {.target = DecodeTo::add, .out = out()}).has_value());
+         }});
+    if (named.options.codec == CodecId::qsgd && named.options.norm == Norm::max)
+      add({fmt::format("decode and add 3 of {}", named.name), 8 + 3 * code, false, [&stream, this, c] {
+             const std::span<const std::byte> bytes = payload_->bytes().first(c->capacity(layout_));
+             const WeightedPayload three[] = {{bytes, 1e-3f}, {bytes, 2e-3f}, {bytes, 3e-3f}};
+             must(c->decode(stream, three, layout_, {.target = DecodeTo::add, .out = out()}).has_value());
+           }});
+  }
+}
+
+void Bench::add_sparse(Stream& stream) {
+  const std::size_t k = std::max<std::size_t>(1, n_ / 100);
+  const auto top = codec({.codec = CodecId::top_k, .ratio = 0.01});
+  const double sent = payload_bytes(*top);
+  add({"top-k 1 %", 4 + sent, true, [&stream, this, top] { must(top->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); },
+       "copy, std::nth_element, collect", [this, k] {
+         const auto work = aside();
+         for (std::size_t i = 0; i < n_; ++i) work[i] = std::abs(x()[i]);
+         std::nth_element(work.begin(), work.begin() + static_cast<std::ptrdiff_t>(k - 1), work.end(), std::greater<>());
+         const float least = work[k - 1];
+         std::size_t found = 0;
+         for (std::size_t i = 0; i < n_ && found < k; ++i)
+           if (std::abs(x()[i]) >= least) {
+             out()[2 * found % n_] = static_cast<float>(i);
+             out()[(2 * found + 1) % n_] = x()[i];
+             ++found;
+           }
+         must(found == k);
+       }});
+  add({"choco top-k 1 %", 8 + sent, true,
+       [&stream, this, top] { must(top->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload_->bytes()).has_value()); }});
+  const auto random = codec({.codec = CodecId::random_k, .ratio = 0.01});
+  add({"random-k 1 %", 2 * payload_bytes(*random), true,
+       [&stream, this, random] { must(random->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); }});
+}
+
+void Bench::run(std::size_t threads, const std::function<void(const KernelRow&)>& row) {
+  std::unique_ptr<Stream> stream = threads == 1 ? std::make_unique<Stream>() : std::make_unique<ThreadedStream>(threads);
+  cases_.clear();
+  add_vectors(*stream);
+  add_codecs(*stream);
+  add_sparse(*stream);
+  const std::function<void()> limit_copy = [&] {
+    parallel_for(*stream, n_, 16384, [&](std::uint64_t begin, std::uint64_t end) {
+      best_kernels().copy(x().data() + begin, out().data() + begin, end - begin, true);
+    });
+  };
+  const std::function<void()> limit_read = [&] {
+    parallel_for(*stream, n_, 16384, [&](std::uint64_t begin, std::uint64_t end) {
+      must(best_kernels().largest(x().data() + begin, nullptr, end - begin) > 0);
+    });
+  };
+  for (const Case& one : cases_) {
+    KernelRow result{.name = one.name, .elements = n_, .threads = threads, .bytes = one.bytes * static_cast<double>(n_)};
+    result.limit = one.reads ? "read" : "copy";
+    result.peer = one.peer;
+    const double limit_bytes = (one.reads ? 4.0 : 8.0) * static_cast<double>(n_);
+    // Decoders need a payload, which the encoder's case leaves; both warm up.
+    if (one.name.starts_with("decode")) {
+      for (const Case& other : cases_)
+        if (one.name.ends_with(other.name.substr(other.name.find(' ') + 1)) && other.name.starts_with("encode")) other.run();
+      std::fill(out().begin(), out().end(), 0.0f);
+    }
+    one.run();
+    // A small vector is timed several times over, so that the clock does not matter.
+    const std::size_t times = std::max<std::size_t>(1, 4'000'000 / n_);
+    std::vector<std::pair<Time, Time>> pairs, clean;  // limit, kernel
+    for (std::size_t r = 0; r < 8 * bench_.repetitions && clean.size() < bench_.repetitions; ++r) {
+      const Time limit = time_of(threads, times, one.reads ? limit_read : limit_copy), kernel = time_of(threads, times, one.run);
+      (undisturbed(limit) && undisturbed(kernel) ? clean : pairs).emplace_back(limit, kernel);
+    }
+    result.busy = clean.size() < std::min<std::size_t>(3, bench_.repetitions);
+    std::vector<double> seconds, limits, ratios;
+    for (const auto& [limit, kernel] : result.busy ? pairs : clean) {
+      seconds.push_back(result.busy ? kernel.processor : kernel.clock);
+      limits.push_back(result.busy ? limit.processor : limit.clock);
+      ratios.push_back(result.bytes / seconds.back() / (limit_bytes / limits.back()));
+    }
+    result.seconds = median(seconds);
+    result.best_seconds = *std::min_element(seconds.begin(), seconds.end());
+    result.limit_bytes_per_second = limit_bytes / median(limits);
+    result.ratio = median(ratios);
+    if (one.run_peer) {
+      // What is one thread's work is timed as such.
+      std::vector<double> peers;
+      for (std::size_t r = 0; r < 3; ++r) peers.push_back(time_of(one.peer_threads ? threads : 1, 1, one.run_peer).processor);
+      result.peer_seconds = median(peers);
+      result.gain = result.peer_seconds / result.seconds;
+    }
+    row(result);
+    if (one.name == "top-k 1 %") {
+      KernelRow torch = result;
+      torch.peer = "torch.topk";
+      torch.peer_seconds = torch_topk_seconds(n_, std::max<std::size_t>(1, n_ / 100), threads);
+      torch.gain = torch.peer_seconds / torch.seconds;
+      row(torch);
+    }
+  }
+}
+
+}  // namespace
+
+double torch_topk_seconds(std::size_t elements, std::size_t kept, std::size_t threads) {
+  const std::string command = fmt::format(
+      "python3 -c 'import time, torch; torch.set_num_threads({}); x = torch.randn({}); t = []\n"
+      "for _ in range(3):\n"
+      "  a = time.perf_counter(); torch.topk(x.abs(), {}, sorted=False); t.append(time.perf_counter() - a)\n"
+      "print(sorted(t)[1])' 2>/dev/null",
+      threads, elements, kept);
+  FILE* const pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return 0;
+  double seconds = 0;
+  if (std::fscanf(pipe, "%lf", &seconds) != 1) seconds = 0;
+  ::pclose(pipe);
+  return seconds;
+}
+
+void measure_kernels(const KernelBench& bench, const std::function<void(const KernelRow&)>& row) {
+  for (const std::size_t elements : bench.elements) {
+    Bench one(bench, elements);
+    for (const std::size_t threads : bench.threads) one.run(threads, row);
+  }
+}
+
+}  // namespace gossamer

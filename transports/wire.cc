@@ -129,28 +129,31 @@ std::uint64_t identity(std::initializer_list<const char*> namespaces) {
   return hash == 0 ? 1 : hash;
 }
 
-// When a process started, in ticks since the boot: the 22nd field, counted from behind the name, which may hold anything.
-std::uint64_t start_of(const std::string& process) {
-  std::ifstream file("/proc/" + process + "/stat");
+}  // namespace
+
+std::uint64_t this_machine() { return identity({"/proc/self/ns/ipc", "/proc/self/ns/pid"}); }
+std::uint64_t this_network() { return identity({"/proc/self/ns/net"}); }
+
+// In ticks since the boot: the 22nd field, counted from behind the name, which may hold anything.
+std::uint64_t start_of(std::uint64_t process) {
+  std::ifstream file("/proc/" + std::to_string(process) + "/stat");
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   std::size_t at = text.rfind(')');
   for (int field = 2; at != std::string::npos && field < 22; ++field) at = text.find(' ', at + 1);
   return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at, nullptr, 10);
 }
 
-}  // namespace
-
-std::uint64_t this_machine() { return identity({"/proc/self/ns/ipc", "/proc/self/ns/pid"}); }
-std::uint64_t this_network() { return identity({"/proc/self/ns/net"}); }
-
-Process this_process() { return {static_cast<std::uint64_t>(::getpid()), start_of("self")}; }
+Process this_process() {
+  const auto id = static_cast<std::uint64_t>(::getpid());
+  return {id, start_of(id)};
+}
 
 FileDescriptor watch_process(const Process& process, bool* gone) {
   *gone = false;
   if (process.id == 0 || process.started == 0) return {};
   FileDescriptor watch(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(process.id), 0)));
   // Asked after the descriptor was opened, so that the start is that of the process which is watched.
-  *gone = watch ? start_of(std::to_string(process.id)) != process.started : errno == ESRCH;
+  *gone = watch ? start_of(process.id) != process.started : errno == ESRCH;
   return *gone ? FileDescriptor() : std::move(watch);
 }
 

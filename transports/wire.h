@@ -98,6 +98,8 @@ std::uint64_t this_machine();
 // Names the network namespace of this machine.
 std::uint64_t this_network();
 Process this_process();
+// When a process of this machine started; 0 where there is none, or it is hidden.
+std::uint64_t start_of(std::uint64_t process);
 // A descriptor that becomes readable when that process of this machine ends; none where it cannot be had.  `gone` is set
 // when there is no such process any more.
 FileDescriptor watch_process(const Process& process, bool* gone);

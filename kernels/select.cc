@@ -104,7 +104,7 @@ std::size_t count_of(const std::vector<Found>& found) {
 // A magnitude that probably a few more than k elements reach, from runs of neighbours spread over the vector.
 std::uint32_t sampled_threshold(const Vector& v, std::size_t k) {
   // At least 64 of the sample are among the k.
-  const std::size_t wanted = std::max<std::size_t>(65536, static_cast<std::size_t>(64.0 * static_cast<double>(v.count) / static_cast<double>(k)));
+  const std::size_t wanted = std::max<std::size_t>(std::min<std::size_t>(65536, v.count / 16), static_cast<std::size_t>(64.0 * static_cast<double>(v.count) / static_cast<double>(k)));
   const std::size_t runs = wanted / kRun, stride = v.count / runs;
   std::vector<std::uint32_t> sample(runs * kRun);
   for (std::size_t r = 0; r < runs; ++r) {
@@ -212,7 +212,7 @@ bool select_largest(Stream& stream, const Kernels& kernels, const float* x, cons
 
   // A sample pays where it is small beside the vector, and what it finds beside the sample.
   const double share = static_cast<double>(k) / static_cast<double>(count);
-  if (count >= (1 << 20) && share <= 0.125 && 64 / share <= static_cast<double>(count) / 16) {
+  if (count >= (1 << 18) && share <= 0.125 && 64 / share <= static_cast<double>(count) / 16) {
     const std::uint32_t least = sampled_threshold(v, k);
     if (least >= kInfinityBits) return false;
     if (const auto found = find_all(stream, kernels, v, least, 2 * k + kBlock); found && count_of(*found) >= k) {

@@ -62,22 +62,25 @@ struct Random {
 
 class Draws {
  public:
-  Draws(std::uint64_t key, std::uint32_t chunk, std::uint64_t tile) : tile_(tile) {
-    const std::uint64_t index = tile * (kTile / 8);
+  Draws(std::uint64_t key, std::uint32_t chunk) {
     std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
     for (int r = 0; r < 7; ++r, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
       k0_[r] = k0;
       k1_[r] = k1;
     }
-    // The first two rounds, as far as they are the same for all 32 counters of a tile: the upper half of the counter,
-    // the chunk and the use.
-    const std::uint64_t p1 = std::uint64_t{kM1} * chunk;
-    c0_ = static_cast<std::uint32_t>(p1 >> 32) ^ static_cast<std::uint32_t>(index >> 32) ^ k0_[0];
-    c1_ = static_cast<std::uint32_t>(p1);
-    p0_ = std::uint64_t{kM0} * c0_;
+    p1_ = std::uint64_t{kM1} * chunk;
     alignas(64) std::uint64_t order[kLanes / 2];
     for (std::size_t l = 0; l < kLanes / 2; ++l) order[l] = l / 2 + (l % 2 != 0 ? kLanes / 4 : 0);
-    counter_ = hn::Add(hn::Load(Q(), order), hn::Set(Q(), index));
+    order_ = hn::Load(Q(), order);
+  }
+
+  // The first two rounds, as far as they are the same for all 32 counters of a tile: the upper half of the counter,
+  // the chunk and the use.
+  HWY_INLINE void begin(std::uint64_t tile) {
+    const std::uint64_t index = tile * (kTile / 8);
+    const std::uint32_t c0 = static_cast<std::uint32_t>(p1_ >> 32) ^ static_cast<std::uint32_t>(index >> 32) ^ k0_[0];
+    p0_ = std::uint64_t{kM0} * c0;
+    counter_ = hn::Add(order_, hn::Set(Q(), index));
   }
 
   // Those of call `t` and the kLanes / 2 - 1 after it, of this tile.
@@ -90,7 +93,7 @@ class Draws {
     VQ c3 = first;
     // Round 2.
     const VQ second = mul(c2, m1);
-    VQ c0 = hn::Xor(high(second), hn::Set(q, c1_ ^ k0_[1]));
+    VQ c0 = hn::Xor(high(second), hn::Set(q, static_cast<std::uint32_t>(p1_) ^ k0_[1]));
     VQ c1 = second;
     c2 = hn::Xor(c3, hn::Set(q, static_cast<std::uint32_t>(p0_ >> 32) ^ k1_[1]));
     c3 = hn::Set(q, static_cast<std::uint32_t>(p0_));
@@ -114,10 +117,9 @@ class Draws {
     return hn::BitCast(Q(), hn::OddEven(hn::BitCast(U(), hn::ShiftLeft<32>(upper)), hn::BitCast(U(), low)));
   }
 
-  std::uint64_t tile_;
-  std::uint32_t k0_[7], k1_[7], c0_ = 0, c1_ = 0;
-  std::uint64_t p0_ = 0;
-  VQ counter_;
+  std::uint32_t k0_[7], k1_[7];
+  std::uint64_t p0_ = 0, p1_ = 0;
+  VQ order_, counter_;
 };
 
 // ---- Codes in lanes
@@ -260,7 +262,7 @@ HWY_INLINE float norm_of(const float* v) {
 // ---- One full tile
 
 template <Code kCode>
-HWY_INLINE void write_codes(const EncodeTiles& job, std::uint64_t tile, const float* v, const Scaling& by, std::byte* codes) {
+HWY_INLINE void write_codes(Draws& draws, std::uint64_t tile, const float* v, const Scaling& by, std::byte* codes) {
   auto* bytes = reinterpret_cast<std::uint8_t*>(codes);
   if constexpr (kCode == Code::f32) {
     std::memcpy(bytes, v, kTile * sizeof(float));
@@ -276,7 +278,7 @@ HWY_INLINE void write_codes(const EncodeTiles& job, std::uint64_t tile, const fl
     const hn::Rebind<std::uint16_t, F> d16;
     const VF factor = hn::Set(F(), by.factor);
     const VU scale = set(float_bits(by.scale));
-    const Draws draws(job.key, job.chunk, tile);
+    if constexpr (draws_numbers(kCode)) draws.begin(tile);
     alignas(64) std::uint8_t quarter[kTile / 2];
     // Elements i and 128 + i share their random words.
     for (std::size_t i = 0; i < kTile / 2; i += 2 * kLanes) {
@@ -320,7 +322,10 @@ bool encode_with(const EncodeTiles& job) {
   constexpr std::size_t kStride = tile_stride(kCode, kTile);
   const std::size_t full = job.count / kTile;
   const bool own_scale = has_scale(kCode) && job.scales != nullptr;
-  Scaling by = scaling_of(job.how, job.measure);
+  Quantizer how = job.how;
+  how.code = kCode;  // which the compiler now knows
+  Draws draws(job.key, job.chunk);
+  Scaling by = scaling_of(how, job.measure);
   const bool streaming = job.streaming && kStride % 64 == 0 && reinterpret_cast<std::uintptr_t>(job.codes) % 64 == 0;
   alignas(64) float made[kTile];
   alignas(64) std::byte aside[kStride];
@@ -342,7 +347,7 @@ bool encode_with(const EncodeTiles& job) {
       if constexpr (kCode == Code::sign) measure = mean_magnitude(v);
       if constexpr (is_stochastic(kCode))
         if (job.how.norm == Norm::two) measure = norm_of(v);
-      by = scaling_of(job.how, measure);
+      by = scaling_of(how, measure);
       if (!valid_scale(kCode, by.scale)) return false;
       gossamer::store(by.scale, job.scales + 4 * t);
     }
@@ -350,7 +355,7 @@ bool encode_with(const EncodeTiles& job) {
     if (has_scale(kCode) && by.scale == 0)
       std::memset(codes, 0, kStride);
     else
-      write_codes<kCode>(job, job.first_tile + t, v, by, codes);
+      write_codes<kCode>(draws, job.first_tile + t, v, by, codes);
     if (job.source != EncodeOf::plain) {
       const VF scale = hn::Set(F(), by.scale);
       if (job.source == EncodeOf::difference) {

@@ -50,8 +50,8 @@ double median(std::vector<double> values) {
 
 // How many bytes one measurement moves: enough to be one, and over in about a second.
 Amount amount_for(std::size_t size) {
-  const std::size_t count = (std::size_t{1} << 30) / std::max<std::size_t>(size, 1);
-  return {size, std::clamp<std::size_t>(count, 8, 4000)};
+  const std::size_t count = (std::size_t{1} << 29) / std::max<std::size_t>(size, 1);
+  return {size, std::clamp<std::size_t>(count, 4, 4000)};
 }
 
 // Of each pair, ours over the best of the others (latency: the shortest).

@@ -1,4 +1,6 @@
 // What each codec promises beyond the interface.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <numeric>
@@ -255,6 +257,40 @@ TEST(Positions, CostWhatTheirFormPromises) {
   EXPECT_NEAR(8.0 * static_cast<double>(write_positions(random_positions(256000, 2560, 1), 256000, std::vector<std::byte>(20000).data())) / 2560, 11.1, 0.1);
   EXPECT_EQ(position_form(80000, 10000), PositionForm::bitmap);
   EXPECT_EQ(position_form(1000000, 1000), PositionForm::words);
+}
+
+TEST(Positions, GoBeyondThirtyTwoBits) {
+  constexpr std::size_t kN = (std::size_t{1} << 33) + 77;
+  const std::vector<std::uint64_t> positions = {0, 65535, 65536, (std::uint64_t{1} << 32) - 1, std::uint64_t{1} << 32, kN - 1};
+  std::vector<std::byte> bytes(positions_capacity(kN, positions.size()));
+  const std::size_t used = write_positions(positions, kN, bytes.data());
+  std::vector<std::uint64_t> read;
+  ASSERT_EQ(read_positions(std::span(bytes).first(used), kN, positions.size(), &read), nullptr);
+  EXPECT_EQ(read, positions);
+  ASSERT_NE(read_positions(std::span(bytes).first(used), kN - 1, positions.size(), &read), nullptr);
+}
+
+// Memory that nobody wrote to is one page of zeros.
+TEST(Sparsifiers, SelectAmongMoreThanThirtyOneBitsCount) {
+  constexpr std::size_t kN = (std::size_t{1} << 31) + 1000;
+  void* const mapped = ::mmap(nullptr, 4 * kN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) GTEST_SKIP() << "no room for 8 GiB of addresses";
+  ::madvise(mapped, 4 * kN, MADV_HUGEPAGE);  // zeros in large pages, where there are such: small ones take their time
+  auto* const x = static_cast<float*>(mapped);
+  const std::vector<std::uint64_t> places = {5, (std::uint64_t{1} << 31) - 1, std::uint64_t{1} << 31, kN - 1};
+  for (const std::uint64_t place : places) x[place] = -2.5f;
+  Stream stream;
+  Selection found;
+  ASSERT_TRUE(select_at_least(stream, best_kernels(), x, nullptr, kN, magnitude_bits(2.5f), &found));
+  EXPECT_EQ(found.indices, places);
+  ::munmap(mapped, 4 * kN);
+}
+
+TEST(DenseCodecs, SizesGoBeyondThirtyTwoBits) {
+  constexpr std::size_t kN = 5'000'000'000;
+  const std::size_t scales = 4 * ((kN + 255) / 256);
+  EXPECT_EQ(compressor({.codec = CodecId::int8})->capacity(Layout::flat(kN)), 64 + (scales + 63) / 64 * 64 + kN);
+  EXPECT_EQ(compressor({.codec = CodecId::none})->capacity(Layout::flat(kN)), 4 * kN);
 }
 
 TEST(TopK, RefusesPositionsThatDoNotAscendInside) {

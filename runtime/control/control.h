@@ -14,7 +14,7 @@
 // look up the rendezvous' name, which takes as long as the resolver of the machine allows.)
 // Ordering: what one peer sends to another arrives in order and once while both live.  There is no
 // order between different senders.  Of one rank, what this peer takes alternates: the death of a life, the return
-// as the next one, its messages, its death.  No message crosses from one life to another, in either direction.
+// as the next one, its messages, its death (but for lives that ended before this peer heard of them).  No message crosses from one life to another, in either direction.
 #pragma once
 
 #include <cstdint>
@@ -134,14 +134,14 @@ class Control {
   std::vector<Message> receive(std::string_view topic, Duration deadline);
 
   // Takes the deaths noticed since the last call; each is reported once.  A peer that left is no death.  Where the run is
-  // elastic, the death of a life that returned() has not told yet waits for that.
+  // elastic, the death of a life that returned() has not told yet waits for that.  A life that ended (or left) before this peer
+  // heard of it is a death without a return, with pid 0.
   std::vector<Death> deaths();
 
   // Takes the peers that returned since the last call: each life once, in the order in which they came, with its
   // incarnation, address, pid and transport address.  From then on send() reaches the new life and what it sent
   // can be received; what the old life sent and nobody received is dropped.  A return waits until the death
-  // of the earlier life was taken, so call deaths() first.  A life that ended before this peer heard of it
-  // is in neither.
+  // of the earlier life was taken, so call deaths() first.
   std::vector<Roster::Entry> returned();
 
   // The ranks that left, so far, and did not return.

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -23,7 +24,7 @@ Result<> Mailbox::open() {
 }
 
 void Mailbox::signal() {
-  const bool wanted = letters_.size() > early_ || !deaths_.empty() || !returned_.empty() || broken_.has_value();
+  const bool wanted = letters_.size() > early_ || !deaths_.empty() || !unheard_.empty() || !returned_.empty() || broken_.has_value();
   if (wanted == signalled_) return;
   std::uint64_t value = 1;
   const ssize_t moved = wanted ? ::write(wake_fd_, &value, sizeof value) : ::read(wake_fd_, &value, sizeof value);
@@ -54,6 +55,15 @@ void Mailbox::add(Death death) {
   {
     const std::lock_guard lock(mutex_);
     deaths_.push_back(std::move(death));
+    signal();
+  }
+  changed_.notify_all();
+}
+
+void Mailbox::add_unheard(Death death) {
+  {
+    const std::lock_guard lock(mutex_);
+    unheard_.push_back(std::move(death));
     signal();
   }
   changed_.notify_all();
@@ -116,7 +126,7 @@ std::vector<Message> Mailbox::receive(std::optional<std::string_view> topic, Dur
   std::vector<Message> taken = take(topic);
   if (taken.empty() && deadline > Duration::zero()) {
     const auto until = std::chrono::steady_clock::now() + deadline;
-    while (taken.empty() && deaths_.empty() && returned_.empty() && !broken_) {
+    while (taken.empty() && deaths_.empty() && unheard_.empty() && returned_.empty() && !broken_) {
       const bool late = changed_.wait_until(lock, until) == std::cv_status::timeout;
       taken = take(topic);
       if (late) break;
@@ -133,7 +143,14 @@ std::vector<Death> Mailbox::deaths() {
   std::vector<Death> kept;
   for (Death& death : deaths_)
     (death.incarnation > lives_[death.rank] ? kept : taken).push_back(std::move(death));
-  deaths_ = std::move(kept);
+  deaths_ = std::exchange(kept, {});
+  for (Death& death : unheard_) {
+    const bool waits = std::any_of(returned_.begin(), returned_.end(), [&](const Roster::Entry& entry) {
+      return entry.rank == death.rank && entry.incarnation < death.incarnation;
+    });
+    (waits ? kept : taken).push_back(std::move(death));
+  }
+  unheard_ = std::move(kept);
   signal();
   return taken;
 }
@@ -144,7 +161,7 @@ std::vector<Roster::Entry> Mailbox::returned(const std::function<void(const Rost
   std::vector<Roster::Entry> kept;
   for (Roster::Entry& entry : returned_) {
     const auto before = [&](const Death& death) { return death.rank == entry.rank && death.incarnation < entry.incarnation; };
-    const bool waits = std::any_of(deaths_.begin(), deaths_.end(), before);
+    const bool waits = std::any_of(deaths_.begin(), deaths_.end(), before) || std::any_of(unheard_.begin(), unheard_.end(), before);
     (waits ? kept : taken).push_back(std::move(entry));
   }
   returned_ = std::move(kept);

@@ -32,6 +32,7 @@ class Mailbox {
   void begin(std::vector<Incarnation> lives, std::vector<PeerId> departed);
   void add(Message message, Incarnation life);
   void add(Death death);
+  void add_unheard(Death death);  // of a life whose beginning was not heard
   void add(Roster::Entry returned);
   void add_departed(PeerId rank);
   // The first reason stays.
@@ -69,6 +70,7 @@ class Mailbox {
   std::size_t bytes_ = 0;
   bool held_back_ = false;
   std::vector<Death> deaths_;
+  std::vector<Death> unheard_;
   std::vector<Roster::Entry> returned_;
   std::vector<PeerId> departed_;
   std::optional<Error> broken_;

@@ -303,6 +303,7 @@ class Node final : public Link::Owner {
 };
 
 std::string_view word(wire::Departure::Kind kind);
+Death::How how_of(wire::Departure::Kind kind);
 // Replaces those that one has heard of before, if there are any new ones.
 void hear_of(const google::protobuf::RepeatedPtrField<std::string>& addresses, std::vector<HostPort>& living);
 Roster::Entry entry_of(const wire::Member& member);

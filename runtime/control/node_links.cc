@@ -17,6 +17,8 @@ constexpr auto kRetry = std::chrono::milliseconds(50);
 // How long nobody may listen on a peer's port until it counts as ended: the news that it left may be on its way.
 constexpr Duration kRefusedPatience = std::chrono::milliseconds(300);
 
+}  // namespace
+
 Death::How how_of(wire::Departure::Kind kind) {
   switch (kind) {
     case wire::Departure::SILENCE: return Death::How::silence;
@@ -26,8 +28,6 @@ Death::How how_of(wire::Departure::Kind kind) {
     default: return Death::How::connection_reset;
   }
 }
-
-}  // namespace
 
 // ---- Opening
 
@@ -340,7 +340,7 @@ void Node::expel(const std::string& why) {
   if (!member()) return;
   state_ = State::over;
   log_.error("control: {}; this peer is out of the run", why);
-  const Error error{Errc::peer_gone, why};
+  const Error error{Errc::timed_out, why};  // it was silent for too long, or its connections broke
   ledger_.close_all(error);
   mailbox_.fail_standing(error);
   for (Peer& peer : peers_) {

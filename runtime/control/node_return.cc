@@ -264,7 +264,9 @@ void Node::on_departure(const wire::Departure& departure) {
     depart(ended);
   }
   if (departure.incarnation() == known || !member()) return;
-  // The end of a life of whose beginning nothing was heard here.
+  // The end of a life of whose beginning nothing was heard here.  Others may have heard of it, and counted on it.
+  mailbox_.add_unheard(Death{departure.rank(), peer.entry.host, 0, Duration(departure.silent_ns()), how_of(departure.kind()), departure.witness(),
+                             departure.incarnation()});
   peer.entry.incarnation = departure.incarnation();
   peer.instance = 0;
   peer.life = Life::dead;

@@ -31,7 +31,7 @@ Errc code_of(wire::Refusal::Code code) {
     case wire::Refusal::STARTED:
     case wire::Refusal::UNREACHABLE: return Errc::unsupported;
     case wire::Refusal::INCOMPLETE: return Errc::timed_out;
-    case wire::Refusal::EXPELLED: return Errc::peer_gone;
+    case wire::Refusal::EXPELLED: return Errc::timed_out;
     default: return Errc::corrupt;
   }
 }

@@ -208,6 +208,30 @@ TEST(Mailboxes, TellTheLivesOfARankOneAfterTheOther) {
   EXPECT_EQ(returned(), std::vector<Incarnation>{2}) << "it had left, so there is no death to wait for";
 }
 
+// Others may have heard of it, and have counted on it.
+TEST(Mailboxes, TellTheEndOfALifeThatNobodyHadHeardOf) {
+  Mailbox mailbox(100);
+  ASSERT_TRUE(mailbox.open());
+  mailbox.begin({1, 1}, {});
+  bool drained = false;
+  const auto lives = [&] {
+    std::vector<Incarnation> ended;
+    for (const Death& death : mailbox.deaths()) ended.push_back(death.incarnation);
+    return ended;
+  };
+  const auto returned = [&] { return mailbox.returned([](const Roster::Entry&) {}, drained).size(); };
+  mailbox.add(death_of(1, 1));
+  mailbox.add(life_of(1, 2));
+  mailbox.add(death_of(1, 2));
+  mailbox.add_unheard(death_of(1, 3));
+  mailbox.add(life_of(1, 4));
+  EXPECT_EQ(lives(), (std::vector<Incarnation>{1})) << "the second life was not told yet";
+  EXPECT_EQ(returned(), 1u) << "the fourth one waits for the end of the third";
+  EXPECT_EQ(lives(), (std::vector<Incarnation>{2, 3}));
+  EXPECT_EQ(returned(), 1u);
+  EXPECT_TRUE(lives().empty());
+}
+
 TEST(Mailboxes, DropWhatAnEarlierLifeSentAndCountItNoMore) {
   Mailbox mailbox(100);
   ASSERT_TRUE(mailbox.open());

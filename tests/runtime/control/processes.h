@@ -178,7 +178,9 @@ class Processes {
       for (const Death& death : (*control)->deaths()) {
         say("death " + std::to_string(death.rank) + " " + std::string(name(death.how)) + " pid " +
             std::to_string(death.pid) + " " + std::to_string(death.silent / 1ms));
-        if (lives[death.rank] != death.incarnation) say("but it was not known to live");
+        // A life that ended before this peer heard of it comes after one that is known to have ended.
+        const bool unheard = death.pid == 0 && lives[death.rank] < 0 && death.incarnation > -lives[death.rank];
+        if (!unheard && lives[death.rank] != death.incarnation) say("but it was not known to live");
         lives[death.rank] = -std::int64_t{death.incarnation};
       }
       for (const Roster::Entry& entry : (*control)->returned()) {

@@ -61,9 +61,10 @@ std::string names(const std::vector<PeerId>& peers) {
 }  // namespace
 
 Membership::Membership(MembershipSetup setup)
-    : setup_(std::move(setup)), member_(setup_.member), view_(View::first(setup_.alive.size())), before_(view_.lives), ended_(setup_.alive.size()), applied_(setup_.alive.size()) {
+    : setup_(std::move(setup)), member_(setup_.member), view_(View::first(setup_.alive.size())), before_(view_.lives), ended_(setup_.ended), applied_(setup_.alive.size()) {
   GOSSAMER_CHECK(setup_.self < setup_.alive.size(), "rank out of range");
   setup_.alive[setup_.self] = setup_.life;
+  ended_.resize(setup_.alive.size());
   told_ = setup_.alive;
   if (!member_) view_.lives.assign(view_.lives.size(), 0);
 }
@@ -221,7 +222,7 @@ void Membership::install(const View& view, const Ballot& ballot) {
     return;
   }
   if (!view.has(setup_.self, setup_.life)) {
-    error_ = Error{Errc::peer_gone, fmt::format("the other peers went on without this one (view {})", view.number)};
+    error_ = Error{Errc::timed_out, fmt::format("the other peers went on without this one (view {})", view.number)};
     return;
   }
   before_ = view_.lives;

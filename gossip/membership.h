@@ -47,6 +47,7 @@ struct MembershipSetup {
   PeerId self = 0;
   Incarnation life = 1;
   std::vector<Incarnation> alive;  // by rank, as far as is known now; 0: dead
+  std::vector<Incarnation> ended = {};  // by rank: the newest life that is known to have ended; may be left out
   bool rounds_shared = true;       // false: an asynchronous algorithm; views hold at once and nobody stops
   bool member = true;              // false: a newcomer, which has to apply
 };

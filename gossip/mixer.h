@@ -111,6 +111,7 @@ struct MixerTraits {
   bool asynchronous = false;     // pairs exchange when they like; there are no rounds to wait for
   bool each_once = false;        // payloads are differences: one lost or repeated is never made good
   bool uses_graph = true;        // false: the algorithm has a schedule of its own (all-reduce)
+  std::optional<PeerId> hub = {};  // it alone holds the run's result while the run goes on, and nobody can go on without it
 };
 
 class Mixer {

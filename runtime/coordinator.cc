@@ -45,6 +45,24 @@ Result<> Coordinator::open() {
   return write_file_atomically(out_ + "/topology.svg", topology_svg_);
 }
 
+Result<> Coordinator::resume() {
+  if (out_.empty()) return {};
+  for (PeerId peer = 0; peer < peers_; ++peer) {
+    const std::string path = out_ + "/" + record_file_name(peer);
+    GOSSAMER_TRY_ASSIGN(auto writer, RecordWriter::open(path, RecordWriter::Start::resume));
+    writers_.push_back(std::move(writer));
+    GOSSAMER_TRY_ASSIGN(auto rows, read_records(path));
+    for (IntervalRecord& row : rows) {
+      found_[{peer, row.step}] = until_now_[peer] = {row.seconds, row.bytes_sent, row.bytes_received};
+      reported_[peer] = row.step;
+      settled_until_ = std::max(settled_until_.value_or(0), row.step);
+      records_.push_back(std::move(row));
+    }
+  }
+  topology_svg_ = draw_svg(topology_, {});
+  return write_file_atomically(out_ + "/topology.svg", topology_svg_);
+}
+
 Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view bytes) {
   if (from >= peers_) return fail(Errc::corrupt, fmt::format("a message of peer {} in a run of {} peers", from, peers_));
   if (topic == messages::kRecord) {
@@ -52,6 +70,8 @@ Result<> Coordinator::take(PeerId from, std::string_view topic, std::string_view
     if (absent_.contains(from)) return {};  // of a life that has ended
     IntervalRecord& row = record.record;
     row.peer = from;
+    if (const auto found = found_.find({from, row.step}); found != found_.end())
+      before_[from] = {found->second.seconds - row.seconds, found->second.bytes_sent - row.bytes_sent, found->second.bytes_received - row.bytes_received};
     const Before& before = before_[from];
     row.seconds += before.seconds;
     row.bytes_sent += before.bytes_sent;
@@ -143,7 +163,7 @@ std::vector<PeerId> Coordinator::missing() const {
   return missing;
 }
 
-Result<RunSummary> Coordinator::finish(Task& task, Stream& stream, double wall_s, double samples, Round rounds) {
+Result<RunSummary> Coordinator::finish(Task& task, Stream& stream, std::optional<PeerId> hub, double wall_s, double samples, Round rounds) {
   const double n = static_cast<double>(models_.size());
   // The mean in double, in the order of the peers.
   std::vector<double> sum(layout_.size());
@@ -154,14 +174,18 @@ Result<RunSummary> Coordinator::finish(Task& task, Stream& stream, double wall_s
   double spread = 0;
   for (const auto& [peer, model] : models_) spread += squared_distance(model, mean) / n;
 
+  const auto of_hub = hub ? models_.find(*hub) : models_.end();
+  const std::span<const float> result = of_hub == models_.end() ? std::span<const float>(mean) : of_hub->second;
+
   RunSummary summary;
+  if (of_hub != models_.end()) summary.hub = hub;
   summary.algorithm = run_.algorithm;
   summary.topology = topology_.name();
   if (const auto compressor = make_compressor(run_.compression)) summary.codec = (*compressor)->name();
   summary.transport = run_.transport.kind;
   summary.seed = run_.seed;
   summary.parameters = layout_.size();
-  const Evaluation evaluation = task.evaluate(stream, mean);
+  const Evaluation evaluation = task.evaluate(stream, result);
   summary.mean_model_loss = evaluation.loss;
   summary.mean_model_accuracy = evaluation.accuracy;
   summary.consensus_distance = std::sqrt(spread);
@@ -172,15 +196,15 @@ Result<RunSummary> Coordinator::finish(Task& task, Stream& stream, double wall_s
   summary.all_reduce_bytes_per_peer = 2 * (n - 1) / n * 4 * static_cast<double>(layout_.size()) * static_cast<double>(rounds);
   summary.wall_s = wall_s;
   summary.samples_per_s = wall_s > 0 ? samples / wall_s : kUnknown;
-  GOSSAMER_TRY(write(summary, mean));
+  GOSSAMER_TRY(write(summary, result));
   return summary;
 }
 
-Result<> Coordinator::write(const RunSummary& summary, std::span<const float> mean) {
+Result<> Coordinator::write(const RunSummary& summary, std::span<const float> result) {
   if (out_.empty()) return {};
   GOSSAMER_TRY(write_summary(out_ + "/summary.json", summary));
   const std::map<std::string, std::string> about = {{"algorithm", run_.algorithm}, {"run", run_.name}};
-  GOSSAMER_TRY(write_safetensors(out_ + "/model.safetensors", mean, layout_, about));
+  GOSSAMER_TRY(write_safetensors(out_ + "/model.safetensors", result, layout_, about));
   if (run_.report.save_models)
     for (const auto& [peer, model] : models_)
       GOSSAMER_TRY(write_safetensors(fmt::format("{}/model-{}.safetensors", out_, peer), model, layout_, about));

@@ -1,4 +1,4 @@
-// What rank 0 does besides training: it gathers the other peers' records and final models, shows the
+// What one peer does besides training (rank 0, or in an elastic run its successor): it gathers the other peers' records and final models, shows the
 // status line, and writes the run's folder.
 //
 // Training does not depend on it: no step of any peer waits for the coordinator.
@@ -40,6 +40,9 @@ class Coordinator {
 
   // Opens the record files.
   Result<> open();
+  // The same after another peer, whose rows stay.  The others then send theirs again, of which those that are there already tell what
+  // earlier lives had counted.
+  Result<> resume();
 
   // A message of one of the topics of runtime/messages.h; others are ignored.
   Result<> take(PeerId from, std::string_view topic, std::string_view bytes);
@@ -58,11 +61,12 @@ class Coordinator {
   bool complete() const { return missing().empty(); }
   std::vector<PeerId> missing() const;
 
-  // Averages the models, evaluates, and writes summary, models and report.  REQUIRES: complete().
-  Result<RunSummary> finish(Task& task, Stream& stream, double wall_s, double samples, Round rounds);
+  // Averages the models (or takes the hub's, where the algorithm has one), evaluates, and writes summary, models and report.
+  // REQUIRES: complete().
+  Result<RunSummary> finish(Task& task, Stream& stream, std::optional<PeerId> hub, double wall_s, double samples, Round rounds);
 
  private:
-  Result<> write(const RunSummary& summary, std::span<const float> mean);
+  Result<> write(const RunSummary& summary, std::span<const float> result);
   bool all_reported(std::uint64_t step) const;
   void settle(std::uint64_t step);
 
@@ -80,6 +84,7 @@ class Coordinator {
   };
   std::map<PeerId, Before> before_;
   std::map<PeerId, Before> until_now_;  // what each peer's last row says
+  std::map<std::pair<PeerId, std::uint64_t>, Before> found_;  // after another peer: what the rows of its files say
   std::optional<std::uint64_t> settled_until_;
   std::vector<RecordWriter> writers_;
   std::map<std::uint64_t, std::map<PeerId, messages::Record>> steps_;  // not yet reported by all

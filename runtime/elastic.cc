@@ -23,9 +23,12 @@ Elastic::Elastic(ElasticSetup setup, const Topology& graph, Engine& engine, Trai
       membership_({.self = setup_.self,
                    .life = setup_.life,
                    .alive = setup_.alive,
+                   .ended = setup_.ended,
                    .rounds_shared = setup_.rounds_shared,
                    .member = !setup_.newcomer}),
-      member_(!setup_.newcomer) {
+      member_(!setup_.newcomer),
+      headed_(membership_.view()) {
+  if (member_) head_ = 0;
   setup_.alive[setup_.self] = setup_.life;
   told_ = setup_.alive;
   look_for_sponsor();
@@ -33,6 +36,10 @@ Elastic::Elastic(ElasticSetup setup, const Topology& graph, Engine& engine, Trai
 
 void Elastic::died(PeerId peer, Incarnation life) {
   if (setup_.alive.at(peer) <= life) setup_.alive[peer] = 0;
+  if (setup_.hub == peer && !error_)
+    error_ = Error{Errc::peer_gone, fmt::format("peer {} is gone, the hub, without which its leaves cannot go on; start the run again, or use an algorithm "
+                                                "without a hub, as ad-psgd",
+                                                peer)};
   asking_.erase(peer);
   membership_.died(peer, life);
   if (sponsor_ == peer) {
@@ -105,7 +112,10 @@ void Elastic::at_rest() {
 // What follows from what was just heard.
 void Elastic::settle() {
   membership_.advance(engine_.next_round());
-  for (View& view : membership_.take_views()) views_.push_back(std::move(view));
+  for (View& view : membership_.take_views()) {
+    succeed(view);
+    views_.push_back(std::move(view));
+  }
   const auto is_told = [&](const View& view) {
     for (PeerId peer = 0; peer < view.lives.size(); ++peer)
       if (view.lives[peer] > told_[peer]) return false;
@@ -131,6 +141,21 @@ void Elastic::settle() {
   }
   engine_.hold(membership_.frozen() || !views_.empty());
   for (auto& message : membership_.take_messages()) messages_.push_back({message.to, kViews, text_of(message.bytes)});
+}
+
+void Elastic::succeed(const View& next) {
+  const auto goes_on = [&](PeerId peer) { return headed_.has(peer) && next.has(peer, headed_.lives[peer]); };
+  const bool first = headed_.members() == 0;  // of a newcomer, which may have been told already
+  if (head_ && !first && !goes_on(*head_)) {
+    head_.reset();
+    for (PeerId peer = 0; peer < next.lives.size() && !head_; ++peer)
+      if (goes_on(peer)) head_ = peer;
+  }
+  headed_ = next;
+}
+
+void Elastic::told_head(PeerId peer) {
+  if (!head_ || !headed_.has(*head_)) head_ = peer;
 }
 
 std::vector<Elastic::Message> Elastic::take_messages() { return std::exchange(messages_, {}); }

@@ -29,6 +29,8 @@ struct ElasticSetup {
   PeerId self = 0;
   Incarnation life = 1;
   std::vector<Incarnation> alive;  // by rank; 0: dead
+  std::vector<Incarnation> ended = {};  // by rank: the newest life that is known to have ended; may be left out
+  std::optional<PeerId> hub = {};  // without which nobody can go on
   bool newcomer = false;           // came to a run that was under way
   bool rounds_shared = true;       // false: an asynchronous algorithm
   std::uint32_t local_steps = 1;   // between two rounds
@@ -67,16 +69,22 @@ class Elastic {
   };
   std::vector<Newcomer> take_newcomers();
 
+  // Who gathers the results: peer 0 from the start, and whenever that one is no member any more the lowest member that was one in the
+  // view before, too.  All members go through the same views, so they agree on it; a newcomer does not know until told_head().
+  std::optional<PeerId> head() const { return head_; }
+  void told_head(PeerId peer);
+
   // A newcomer waits until it is a member, everybody else is one from the start.
   bool member() const { return member_; }
   const View& view() const { return membership_.view(); }
   // Why this peer cannot go on.
-  const std::optional<Error>& error() const { return membership_.error(); }
+  const std::optional<Error>& error() const { return error_ ? error_ : membership_.error(); }
 
  private:
   bool alive(PeerId peer) const { return setup_.alive[peer] != 0; }
   void look_for_sponsor();
   void settle();
+  void succeed(const View& next);
 
   ElasticSetup setup_;
   const Topology& graph_;
@@ -93,6 +101,9 @@ class Elastic {
   std::set<PeerId> asking_;  // for this peer's state
   std::vector<Message> messages_;
   std::vector<Newcomer> newcomers_;
+  std::optional<Error> error_;
+  std::optional<PeerId> head_;
+  View headed_;  // the view that head_ is of
 };
 
 }  // namespace gossamer

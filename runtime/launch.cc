@@ -82,6 +82,15 @@ bool is_paused(pid_t pid) {
   return name_end != std::string::npos && stat->compare(name_end, 3, ") T") == 0;
 }
 
+// In an elastic run.  Who says that a peer was lost says that too few are left, or one that all need; what else is wrong with the run
+// itself would be wrong again in the next life.  A killed peer, or one that the others took for dead, may return.
+bool ends_the_run(const ChildEnd& end) {
+  if (end.signal != 0) return false;
+  for (const Errc code : {Errc::invalid_argument, Errc::not_found, Errc::peer_gone, Errc::unsupported, Errc::version, Errc::diverged})
+    if (end.code == exit_code(code)) return true;
+  return false;
+}
+
 enum class Words { end, end_and_last_line };
 
 std::string describe(std::size_t index, const ChildEnd& end, Words words) {
@@ -128,7 +137,7 @@ class Launcher {
   std::vector<Child> children_;
   std::vector<std::size_t> failed_;  // in the order in which they ended
   std::optional<Time> stop_at_;      // when whoever still runs is killed
-  std::optional<Time> end_at_;       // elastic, child 0 has ended well: when whoever still runs is asked to stop
+  std::optional<Time> end_at_;       // elastic, a child has ended well: when whoever still runs is asked to stop
   bool interrupted_ = false;
 };
 
@@ -312,14 +321,14 @@ void Launcher::finish(Child& child, int signal) {
 void Launcher::reap(std::size_t index, Child& child) {
   finish(child, 0);
   if (child.lines) read_lines(index, child);
-  if (options_.elastic && index == 0 && child.end.well()) {
-    // The run is over.  Whoever is not done yet came back too late.
+  if (options_.elastic && child.end.well()) {
+    // The run is over: nobody ends well before its results are written.  Whoever is not done yet came back too late.
     for (Child& other : children_) other.again.reset();
     if (!stop_at_) end_at_ = clock_.now() + std::min(options_.stop_deadline, kFarewell);
   }
   if (child.end.well()) return;
-  if (options_.elastic && index != 0) {
-    if (stop_at_ || end_at_) return;
+  if (options_.elastic && (stop_at_ || end_at_)) return;
+  if (options_.elastic && !ends_the_run(child.end)) {
     const bool again = child.end.restarts < options_.restarts;
     if (again) child.again = clock_.now() + options_.restart_after;
     say(fmt::format("gossamer: {}; {}\n", describe(index, child.end, Words::end),
@@ -392,6 +401,11 @@ LaunchReport Launcher::report() const {
     const auto cause = std::find_if(failed_.begin(), failed_.end(), by_itself);
     report.failed = cause == failed_.end() ? failed_.front() : *cause;
   }
+  // Nobody was left to end an elastic run.
+  if (options_.elastic && !report.failed && !interrupted_ && !end_at_) {
+    report.failed = 0;
+    while (*report.failed + 1 < children_.size() && !by_itself(*report.failed)) ++*report.failed;
+  }
   std::size_t killed = 0;
   for (const Child& child : children_) killed += child.end.killed && !child.paused ? 1 : 0;
   if (interrupted_) {
@@ -402,7 +416,7 @@ LaunchReport Launcher::report() const {
     report.exit_code = end.signal != 0 ? exit_code(Errc::peer_gone) : end.code;
     report.message = describe(*report.failed, end, Words::end_and_last_line);
   }
-  for (std::size_t i = 1; options_.elastic && !report.failed && !interrupted_ && i < children_.size(); ++i)
+  for (std::size_t i = 0; options_.elastic && !report.failed && !interrupted_ && i < children_.size(); ++i)
     if (const ChildEnd& end = report.ends[i]; !end.well())
       report.message += fmt::format("{}{} (started again {} times)", report.message.empty() ? "" : "; ", describe(i, end, Words::end_and_last_line), end.restarts);
   if (killed > 0)

@@ -3,8 +3,9 @@
 //   - A child whose parent dies, however it dies, is killed by the kernel: there are no orphans.
 //   - SIGINT, SIGTERM and SIGHUP are passed on as SIGTERM; whoever has not ended after `stop_deadline` is
 //     killed, and a second signal kills at once.
-//   - The first child that fails makes the launcher stop the others in the same way; in an elastic run only child 0
-//     does, the others are started again.  When child 0 has ended well the others have two seconds to end, too.
+//   - The first child that fails makes the launcher stop the others in the same way.  In an elastic run a child that was killed, or ended
+//     by a mishap of its own, is started again; one whose exit code says that the run cannot go on (a peer was lost: too few are
+//     left; a bad input, another version, divergence) stops it.  When one has ended well the others have two seconds to end, too.
 //   - What a child leaves running behind it (its process group) is killed with it.
 //
 // Child 0's standard output is the launcher's own; that of the others goes where their standard error goes:
@@ -28,7 +29,7 @@ struct LaunchOptions {
   std::vector<std::string> environment;             // "NAME=value", all that the children get
   Duration stop_deadline = std::chrono::seconds(10);
   bool elastic = false;
-  std::uint32_t restarts = 0;  // elastic: how often each child but 0 is started again
+  std::uint32_t restarts = 0;  // elastic: how often each child is started again
   Duration restart_after = std::chrono::seconds(1);
   int error_descriptor = 2;  // where the children's lines go
 };
@@ -45,7 +46,7 @@ struct ChildEnd {
 
 struct LaunchReport {
   std::vector<ChildEnd> ends;
-  // The child that is to blame (elastic: 0 or none): the first that failed, but one that failed by itself before one that only
+  // The child that is to blame (elastic: none where one ended well): the first that failed, but one that failed by itself before one that only
   // noticed (exit code 5 or 6) that another was gone.
   std::optional<std::size_t> failed;
   bool interrupted = false;

@@ -1,4 +1,4 @@
-// What peers tell the coordinator (rank 0) over the control plane: topics, and how the bytes are made.
+// What peers tell whoever gathers the results (rank 0, or in an elastic run its successor) over the control plane: topics, and how the bytes are made.
 //
 // Parsers treat their input as coming from outside.
 #pragma once
@@ -19,8 +19,10 @@ inline constexpr std::string_view kModel = "model";          // its final model,
 inline constexpr std::string_view kStartHash = "start-hash"; // XXH3-64 of the model everybody starts from
 inline constexpr std::string_view kStartReply = "start-reply";  // "same" or "send"
 inline constexpr std::string_view kStart = "start-model";    // it; empty for who has the same.  All begin when they hear it
-inline constexpr std::string_view kTrained = "trained";      // to rank 0: after the last step; from it: everybody is
-inline constexpr std::string_view kOver = "over";            // rank 0 has written the results
+inline constexpr std::string_view kTrained = "trained";      // after the last step
+inline constexpr std::string_view kAllTrained = "all-trained";  // from whoever gathers: everybody has said so
+inline constexpr std::string_view kGathers = "gathers";      // elastic: who sends it gathers the results
+inline constexpr std::string_view kOver = "over";            // elastic: the results are written
 inline constexpr std::string_view kAbort = "abort";          // a peer gives up; the text says why
 
 struct Record {

@@ -81,6 +81,7 @@ Result<> Peer::join() {
   while (joined.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
     if (process_.stop && *process_.stop) (void)control_->leave({}).has_value();
   GOSSAMER_TRY_ASSIGN(roster_, joined.get());
+  begun_ = roster_.started;
   return {};
 }
 
@@ -126,7 +127,7 @@ Result<> Peer::compose() {
   for (const Roster::Entry& peer : roster_.peers)
     if (peer.rank != self() && !roster_.started) GOSSAMER_TRY(transport_->set_peer(peer.rank, peer.transport_address, peer.incarnation));
   engine_ = std::make_unique<Engine>(EngineSetup{.self = self(), .peers = peers(), .vector_size = size,
-                                                  .rounds_open = rounds_open(run_), .round_deadline = run_.deadlines.round,
+                                                  .rounds_open = rounds_open(run_), .skips_max = run_.synchrony.skips_max, .round_deadline = run_.deadlines.round,
                                                   .elastic = elastic},
                                      clock_, *topology_, exchanged, *transport_, stream_);
 
@@ -140,14 +141,16 @@ Result<> Peer::compose() {
   worker_ = std::make_unique<Worker>(working, *trainer_, *engine_);
   driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, control_->wake_fd(), overlaps(working));
   if (elastic) {
-    std::vector<Incarnation> alive(peers());
-    for (const Roster::Entry& peer : roster_.peers) alive[peer.rank] = peer.alive ? peer.incarnation : 0;
+    std::vector<Incarnation> alive(peers()), ended(peers());
+    for (const Roster::Entry& peer : roster_.peers) (peer.alive ? alive : ended)[peer.rank] = peer.incarnation;
     elastic_ = std::make_unique<Elastic>(ElasticSetup{.self = self(), .life = roster_.peers[self()].incarnation, .alive = std::move(alive),
-                                                      .newcomer = roster_.started, .rounds_shared = !engine_->traits().asynchronous,
+                                                      .ended = std::move(ended), .hub = engine_->traits().hub, .newcomer = roster_.started,
+                                                      .rounds_shared = !engine_->traits().asynchronous,
                                                       .local_steps = run_.synchrony.local_steps},
                                          *topology_, *engine_, *trainer_);
   }
-  if (self() == 0) {
+  if (roster_.started) gatherer_.reset();  // somebody will tell
+  if (gatherer_ == self()) {
     coordinator_ = std::make_unique<Coordinator>(run_, *topology_, task_->layout(), log_, process_.out, peers());
     GOSSAMER_TRY(coordinator_->open());
     const char* terminal = std::getenv("TERM");
@@ -194,6 +197,7 @@ Result<> Peer::agree_on_start() {
     if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, model_.span()));
   }
   engine_->start(model_.span());
+  begun_ = true;
   started_ = clock_.now();
   return {};
 }
@@ -243,22 +247,22 @@ Result<> Peer::train() {
 // the slowest of them, which the heartbeat finds alive.
 Result<> Peer::all_trained() {
   at_rest_ = true;  // a newcomer may still ask for the model
-  if (self() != 0) GOSSAMER_TRY(control_->send(0, messages::kTrained, ""));
+  own_trained_ = true;
+  if (gatherer_) GOSSAMER_TRY(tell(*gatherer_, messages::kTrained, ""));
   for (;;) {
     GOSSAMER_TRY(check_control());
-    if (self() != 0) {
-      if (!control_->receive(messages::kTrained, {}).empty()) return {};
-    } else {
+    if (!control_->receive(messages::kAllTrained, {}).empty()) break;
+    if (coordinator_) {
       for (const Message& message : control_->receive(messages::kTrained, {})) trained_.insert(message.from);
-      PeerId last = 1;
+      PeerId last = 0;
       while (last < peers() && (coordinator_->absent(last) || trained_.contains(last))) ++last;
       if (last == peers()) break;
     }
     GOSSAMER_TRY(driver_->pause(std::chrono::milliseconds(20)));
   }
   all_trained_ = true;
-  for (PeerId peer = 1; peer < peers(); ++peer)
-    if (!coordinator_->absent(peer)) GOSSAMER_TRY(tell(peer, messages::kTrained, ""));
+  for (PeerId peer = 0; coordinator_ && peer < peers(); ++peer)
+    if (peer != self() && !coordinator_->absent(peer)) GOSSAMER_TRY(tell(peer, messages::kAllTrained, ""));
   return {};
 }
 
@@ -367,7 +371,14 @@ void Peer::record(bool last) {
   interval_seconds_ = since_start();
   interval_loss_ = 0;
   losses_ = 0;
-  if (const auto sent = control_->send(0, messages::kRecord, messages::pack(message)); !sent)
+  std::string packed = messages::pack(message);
+  if (elastic_) {
+    constexpr std::size_t kRowsKept = 1000;
+    rows_.push_back(packed);
+    if (rows_.size() > kRowsKept) rows_.pop_front();
+  }
+  if (!gatherer_) return;  // it goes when somebody has told
+  if (const auto sent = control_->send(*gatherer_, messages::kRecord, std::move(packed)); !sent)
     log_.debug("a record was not sent: {}", sent.error().message);
 }
 
@@ -383,7 +394,7 @@ void Peer::show() {
               .consensus_distance = interval.consensus_distance,
               .bytes_per_peer = interval.bytes_sent,
               .elapsed_s = interval.seconds};
-    status_->update(shown_, clock_.now());
+    if (status_) status_->update(shown_, clock_.now());
   }
 }
 
@@ -417,29 +428,13 @@ Result<> Peer::finish() {
   own.wall_s = wall_s_;
   own.compute_s = seconds(compute_);
   own.wait_s = seconds(wait_);
-  GOSSAMER_TRY(control_->send(0, messages::kSummary, messages::pack(own)));
-  GOSSAMER_TRY(control_->send(0, messages::kModel, messages::pack(model_.span())));
-
-  if (coordinator_) {
-    const Time models_deadline = clock_.now() + run_.deadlines.round;
-    while (!coordinator_->complete()) {
-      GOSSAMER_TRY(check_control());
-      GOSSAMER_TRY(driver_->pause(std::chrono::milliseconds(20)));
-      if (clock_.now() > models_deadline)
-        return fail(Errc::timed_out, fmt::format("no final model came from peer {}", fmt::join(coordinator_->missing(), ", ")));
-    }
-    status_->finish(shown_);
-    const auto samples = static_cast<double>(steps_ * coordinator_->present() * task_->batch_size());
-    GOSSAMER_TRY_ASSIGN(const RunSummary summary, coordinator_->finish(*task_, stream_, wall_s_, samples, own.rounds));
-    if (process_.status_line) fmt::print("{}", comparison_text({{run_.name, summary}}));
-  }
-  // Rank 0 comes here when it has everybody's results and has written them: from then on nobody is missed.
+  summary_ = messages::pack(own);
+  last_model_ = messages::pack(model_.span());
+  GOSSAMER_TRY(hand_in());
+  GOSSAMER_TRY(gather(own.rounds));
   results_sent_ = true;
-  // A newcomer that is no member yet need not become one.
-  if (self() == 0 && elastic_)
-    for (PeerId peer = 1; peer < peers(); ++peer) GOSSAMER_TRY(tell(peer, messages::kOver, ""));
   auto ended = barrier("end", run_.deadlines.round + run_.deadlines.join);
-  if (!ended && self() == 0 && elastic_ && ended.error().code == Errc::timed_out) {
+  if (!ended && coordinator_ && elastic_ && ended.error().code == Errc::timed_out) {
     log_.warn("the results are written, but not everybody has come to the end: {}", ended.error().message);
     return {};
   }

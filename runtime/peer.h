@@ -9,9 +9,9 @@
 
 namespace gossamer {
 
-// Returns when the run has ended for this peer; rank 0 has then written the run's folder.  Errors: peer_gone naming
-// who died, timed_out naming who is missing, diverged, interrupted, ...; the other peers are told why before this one
-// leaves.
+// Returns when the run has ended for this peer; rank 0 (in an elastic run perhaps its successor) has then written the run's
+// folder.  Errors: peer_gone naming who died (elastic: the run cannot go on), timed_out naming who is missing or that this peer was
+// taken for dead, diverged, interrupted, ...; the other peers are told why before this one leaves.
 Result<> run_peer(const PeerProcess& process);
 
 }  // namespace gossamer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -50,6 +51,9 @@ class Peer {
   Result<> follow_members();
   Result<> gone(const Death& death);
   Result<> all_trained();
+  Result<> follow_gatherer();
+  Result<> hand_in();
+  Result<> gather(Round rounds);
   void event(LogLevel level, const std::string& text);
   Result<> drive(Wants wants);
   bool sleep_till_pace(Time begun, double share, Duration* slept);
@@ -90,11 +94,13 @@ class Peer {
   std::optional<Time> held_since_;            // a view is being agreed on
   bool over_ = false;                         // came when the run was done
   bool at_rest_ = false;                      // the model is between two steps
-  std::unique_ptr<Coordinator> coordinator_;  // rank 0
+  std::optional<PeerId> gatherer_ = 0;        // of the results; a newcomer does not know
+  std::unique_ptr<Coordinator> coordinator_;  // where that is this peer
   std::unique_ptr<StatusLine> status_;        // rank 0
   Status shown_;
-  std::set<PeerId> trained_;                  // rank 0: who has said so in its present life
-  bool all_trained_ = false;
+  std::set<PeerId> trained_;                  // who gathers: who has said so in its present life
+  bool own_trained_ = false, all_trained_ = false;
+  bool begun_ = false;                        // the common start is behind this peer
   bool told_ = false;  // the control plane has said who is lost
 
   std::uint64_t steps_ = 0;           // in the run
@@ -103,7 +109,9 @@ class Peer {
   Time started_;
   double wall_s_ = 0;
   Duration compute_{}, wait_{};
-  bool results_sent_ = false;  // and at rank 0: everybody's are written
+  bool results_sent_ = false;  // elastic, and at rank 0: everybody's are written
+  std::deque<std::string> rows_;  // elastic: said so far, for whoever gathers next
+  std::string summary_, last_model_;  // elastic: likewise
   std::uint64_t interval_step_ = 0;
   double interval_seconds_ = 0, interval_loss_ = 0;
   std::uint64_t losses_ = 0;

@@ -17,14 +17,14 @@ Result<> Peer::check_control() {
     show();
   }
   for (const Death& death : control_->deaths()) {
-    if (results_sent_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
+    if (results_sent_ && !elastic_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
     GOSSAMER_TRY(gone(death));
   }
   // Behind the deaths: a launcher stops everybody when one has died, and who is asked to stop still says why.
   if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
   // Before the farewells, which say less.
   for (const Message& message : control_->receive(messages::kAbort, {})) {
-    if (elastic_ && message.from != 0) {
+    if (elastic_ && (begun_ || message.from != 0)) {
       event(LogLevel::warn, fmt::format("peer {} gives up: {}", message.from, message.bytes));
       continue;
     }
@@ -35,9 +35,9 @@ Result<> Peer::check_control() {
   return control_->standing();
 }
 
-// What happens to the members is everybody's news: one line of it, rank 0's, is enough for people.
+// What happens to the members is everybody's news: one line of it is enough for people, that of whoever gathers.
 void Peer::event(LogLevel level, const std::string& text) {
-  if (self() != 0 || level == LogLevel::debug) {
+  if (!coordinator_ || level == LogLevel::debug) {
     log_.debug("{}", text);
   } else if (level == LogLevel::info) {
     log_.info("{}", text);
@@ -46,11 +46,12 @@ void Peer::event(LogLevel level, const std::string& text) {
   }
 }
 
-// A death ends the run, unless its members may change.  That of rank 0 always does: the results are there.
+// A death ends the run, unless its members may change.  That of rank 0 does until all have begun: it tells them where from.
 Result<> Peer::gone(const Death& death) {
   std::string text = fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid, name(death.how),
                                  seconds(death.silent));
-  if (!elastic_ || death.rank == 0) {
+  if (death.pid == 0) text = fmt::format("peer {} is gone: {}, in its life {}, of which nobody had told", death.rank, name(death.how), death.incarnation);
+  if (!elastic_ || (death.rank == 0 && !begun_)) {
     told_ = true;
     return fail(Errc::peer_gone, std::move(text));
   }
@@ -69,18 +70,19 @@ Result<> Peer::follow_members() {
     roster_.peers[entry.rank] = entry;
     departed_.erase(entry.rank);
     elastic_->returned(entry.rank, entry.incarnation);
-    if (self() == 0 && results_sent_) GOSSAMER_TRY(tell(entry.rank, messages::kOver, ""));
+    if (coordinator_ && results_sent_) GOSSAMER_TRY(tell(entry.rank, messages::kOver, ""));
   }
   if (!results_sent_)
     for (const PeerId peer : control_->departed()) {
       if (!departed_.insert(peer).second) continue;
-      if (peer == 0) return fail(Errc::peer_gone, "peer 0, which gathers the results, has left the run");
+      if (peer == 0 && !begun_) return fail(Errc::peer_gone, "peer 0 has left the run before all had begun");
       event(LogLevel::warn, fmt::format("peer {} has left; the others go on", peer));
       if (coordinator_) coordinator_->left(peer);
       elastic_->died(peer, roster_.peers[peer].incarnation);
     }
   for (const std::string_view topic : {Elastic::kViews, Elastic::kStatePlease, Elastic::kState})
     for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(elastic_->heard(message.from, topic, message.bytes));
+  for (const Message& message : control_->receive(messages::kGathers, {})) elastic_->told_head(message.from);
   if (at_rest_) elastic_->at_rest();
   for (auto& message : elastic_->take_messages())
     if (const auto sent = control_->send(message.to, message.topic, std::move(message.bytes)); !sent)
@@ -90,10 +92,12 @@ Result<> Peer::follow_members() {
     if (!coordinator_) continue;
     coordinator_->came(peer, since_start());
     trained_.erase(peer);
-    if (all_trained_) GOSSAMER_TRY(tell(peer, messages::kTrained, ""));
+    GOSSAMER_TRY(tell(peer, messages::kGathers, ""));
+    if (all_trained_) GOSSAMER_TRY(tell(peer, messages::kAllTrained, ""));
   }
+  if (results_sent_) return follow_gatherer();  // whatever becomes of the members then
   if (elastic_->error()) return Failure(*elastic_->error());
-  return {};
+  return follow_gatherer();
 }
 
 // In an elastic run the receiver may be gone, which its death or farewell tells in its own time.

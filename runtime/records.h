@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,8 @@ struct RunSummary {
   std::string transport;
   std::uint64_t seed = 0;
   std::size_t parameters = 0;
-  double mean_model_loss = kUnknown;
+  std::optional<PeerId> hub;  // whose model the result is; empty: it is the mean of all peers' models
+  double mean_model_loss = kUnknown;  // of the result
   double mean_model_accuracy = kUnknown;
   double consensus_distance = kUnknown;  // exact, from the final models
   double bytes_sent_per_peer = 0;        // mean over peers, counted at the transport

@@ -44,6 +44,10 @@ void read_synchrony(const YamlMap& map, SynchronyOptions* options) {
         static_cast<std::uint32_t>(map.count("stale", options->stale, {.least = 1, .most = 1'000'000}));
   else
     map.inapplicable("stale", "mode", "means something only with mode: stale; remove it or set that mode");
+  if (options->mode == Synchrony::async)
+    options->skips_max = static_cast<std::uint32_t>(map.count("skips_max", options->skips_max, {.least = 1, .most = 1'000'000}));
+  else
+    map.inapplicable("skips_max", "mode", "means something only with mode: async; remove it or set that mode");
 }
 
 void read_compression(const YamlMap& map, CompressionOptions* options) {

@@ -31,6 +31,7 @@ enum class MixingOrder : std::uint8_t { adapt_then_combine, combine_then_adapt }
 struct SynchronyOptions {
   Synchrony mode = Synchrony::bulk;
   std::uint32_t stale = 1;        // mode stale: rounds a neighbour may lag
+  std::uint32_t skips_max = 8;    // mode async: publications in a row that may find the last exchange still open
   std::uint32_t local_steps = 1;  // H
 };
 

@@ -168,6 +168,7 @@ std::string to_yaml(const RunFile& run) {
   const Section synchrony = top.map("synchrony");
   synchrony.text("mode", name(run.synchrony.mode));
   if (run.synchrony.mode == Synchrony::stale) synchrony.count("stale", run.synchrony.stale);
+  if (run.synchrony.mode == Synchrony::async) synchrony.count("skips_max", run.synchrony.skips_max);
   synchrony.count("local_steps", run.synchrony.local_steps);
 
   write(top.map("compression"), run.compression);

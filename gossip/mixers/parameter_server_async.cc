@@ -34,7 +34,7 @@ class AsyncParameterServer final : public Mixer {
         move_(setup.layout->size()) {}
 
   std::string_view name() const override { return "parameter-server-async"; }
-  MixerTraits traits() const override { return {.asynchronous = true, .each_once = true}; }
+  MixerTraits traits() const override { return {.asynchronous = true, .each_once = true, .hub = hub_}; }
   std::size_t payload_capacity() const override { return setup_.compressor->capacity(*setup_.layout); }
 
   void start(std::span<const float> common) override {
@@ -139,11 +139,6 @@ class AsyncParameterServer final : public Mixer {
 Result<std::unique_ptr<Mixer>> make_parameter_server_async(const MixerSetup& setup) {
   const Neighbourhood edges = setup.topology->at(0, setup.self);
   const PeerId hub = setup.peers == 2 ? 0 : edges.in.size() == setup.peers - 1 ? setup.self : edges.in.front().peer;
-  if (setup.elastic && hub != 0)
-    return fail(Errc::invalid_argument,
-                fmt::format("parameter-server-async cannot go on without its hub, and only the death of peer 0 ends an elastic run; "
-                            "use peer 0 for the hub instead of peer {}, or membership.mode: fixed",
-                            hub));
   return std::make_unique<AsyncParameterServer>(setup, hub);
 }
 

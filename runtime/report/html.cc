@@ -83,8 +83,9 @@ void tile(std::string& out, const std::string& value, const std::string& what) {
 
 std::string tiles(const RunSummary& s) {
   std::string out = "<div class=\"tiles\">";
-  tile(out, format_percent(s.mean_model_accuracy), "accuracy of the mean model");
-  tile(out, format_number(s.mean_model_loss), "loss of the mean model");
+  const std::string whose = s.hub ? fmt::format("the hub's model (peer {})", *s.hub) : "the mean model";
+  tile(out, format_percent(s.mean_model_accuracy), "accuracy of " + whose);
+  tile(out, format_number(s.mean_model_loss), "loss of " + whose);
   tile(out, format_bytes(s.bytes_sent_per_peer), "sent by each peer");
   tile(out, format_percent(ratio(s)),
        s.all_reduce_bytes_per_peer > 0

@@ -69,6 +69,7 @@ nlohmann::ordered_json summary_json(const RunSummary& summary) {
       {"wall_s", summary.wall_s},
       {"samples_per_s", summary.samples_per_s},
       {"peers", nlohmann::ordered_json::array()}};
+  if (summary.hub) object["mean_model"]["hub"] = *summary.hub;
   for (const PeerSummary& peer : summary.peers) object["peers"].push_back(peer_json(peer));
   return object;
 }
@@ -107,6 +108,7 @@ Result<RunSummary> parse_summary(std::string_view json) {
     ObjectReader inner(*model);
     inner.take("loss", summary.mean_model_loss);
     inner.take("accuracy", summary.mean_model_accuracy);
+    if (model->contains("hub")) inner.take("hub", summary.hub.emplace());
     if (const auto done = inner.done(); !done) return fail("mean_model", done.error());
   }
   reader.take("consensus_distance", summary.consensus_distance);

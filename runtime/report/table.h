@@ -10,7 +10,7 @@
 namespace gossamer {
 
 // One row per run under the heads run, accuracy, loss, bytes per peer, vs all-reduce, wall time; columns
-// aligned, each line ended.  Accuracy and loss are those of the mean model.
+// aligned, each line ended.  Accuracy and loss are those of the mean model, or the hub's.
 std::string comparison_text(const std::vector<std::pair<std::string, RunSummary>>& runs);
 
 // Any table: the first column to the left, the others to the right.  REQUIRES: every row as long as `head`.

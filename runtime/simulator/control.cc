@@ -91,6 +91,13 @@ std::vector<Incarnation> ControlPlane::roster(PeerId peer) const {
   return alive;
 }
 
+std::vector<Incarnation> ControlPlane::ended(PeerId peer) const {
+  std::vector<Incarnation> ended(now_.size());
+  for (PeerId other = 0; other < ended.size(); ++other)
+    if (!desks_[peer].known[other].alive) ended[other] = desks_[peer].known[other].life;
+  return ended;
+}
+
 // Each hears of the present state of a peer, on its own time, in order.
 void ControlPlane::announce(PeerId peer, Duration after) {
   const News news{peer, now_[peer].life, now_[peer].alive};

@@ -50,6 +50,8 @@ class ControlPlane {
 
   // What a peer is told when it joins: who lives, by rank; 0: dead.
   std::vector<Incarnation> roster(PeerId peer) const;
+  // And whose life has ended, by rank; 0: of whoever lives.
+  std::vector<Incarnation> ended(PeerId peer) const;
   Incarnation life(PeerId peer) const { return now_[peer].life; }
   bool alive(PeerId peer) const { return now_[peer].alive; }
   // The newest life of a rank that a peer has taken the return of.

@@ -125,7 +125,7 @@ Result<> Simulation::compose(Peer& peer) {
   for (const PeerId other : known)
     if (!newcomer) GOSSAMER_TRY(peer.transport->set_peer(other, addresses_[{other, 1}], 1));
   peer.engine = std::make_unique<Engine>(EngineSetup{.self = peer.id, .peers = n, .vector_size = size,
-                                                      .rounds_open = rounds_open_, .round_deadline = run_.deadlines.round,
+                                                      .rounds_open = rounds_open_, .skips_max = run_.synchrony.skips_max, .round_deadline = run_.deadlines.round,
                                                       .elastic = control_ != nullptr},
                                          *peer.clock, *topology_, exchanged, *peer.transport, stream_);
   peer.model = AlignedBuffer<float>(size);
@@ -141,7 +141,8 @@ Result<> Simulation::compose(Peer& peer) {
   peer.worker = std::make_unique<Worker>(working, *peer.trainer, *peer.engine);
   if (!control_) return {};
   peer.member = !newcomer;
-  peer.elastic = std::make_unique<Elastic>(ElasticSetup{.self = peer.id, .life = peer.life, .alive = control_->roster(peer.id), .newcomer = newcomer,
+  peer.elastic = std::make_unique<Elastic>(ElasticSetup{.self = peer.id, .life = peer.life, .alive = control_->roster(peer.id), .ended = control_->ended(peer.id),
+                                                        .hub = traits.hub, .newcomer = newcomer,
                                                         .rounds_shared = !traits.asynchronous, .local_steps = run_.synchrony.local_steps},
                                            *topology_, *peer.engine, *peer.trainer);
   return {};
@@ -228,8 +229,9 @@ Result<SimulationOutcome> Simulation::conclude() {
   const std::vector<const Peer*> peers = present();
   if (peers.empty()) return outcome;
   outcome.consensus_distance = consensus(peers, &mean);
-  const std::vector<float> mean_model(mean.begin(), mean.end());
-  const Evaluation evaluation = peers_.front()->task->evaluate(stream_, mean_model);
+  std::vector<float> result(mean.begin(), mean.end());
+  if (const auto hub = peers_.front()->engine->traits().hub) result.assign(peers_[*hub]->model.span().begin(), peers_[*hub]->model.span().end());
+  const Evaluation evaluation = peers_.front()->task->evaluate(stream_, result);
   outcome.loss = evaluation.loss;
   outcome.accuracy = evaluation.accuracy;
   return outcome;

@@ -67,7 +67,7 @@ struct SimulationOutcome {
   std::uint64_t models_hash = 0;
   double seconds_per_round = 0;  // 0 when no round was closed
   // Of all peers; in an elastic run of those who live at the end.
-  double loss = 0, accuracy = 0;  // of the mean model
+  double loss = 0, accuracy = 0;  // of the mean model; of the hub's where the algorithm has one
   double consensus_distance = 0;  // sqrt of the mean over peers of |x_i - mean|^2
   NetworkCounts network;
   std::uint32_t view = 0;             // the last one

@@ -248,13 +248,80 @@ TEST_F(Elastic, APeerKilledInTheLastStepsCannotKeepTheRunFromEnding) {
   }
 }
 
-TEST_F(Elastic, WithoutRank0TheRunEndsWith5) {
+class Gathering : public Elastic {};
+
+// Rank 0 gathers the results.  Whoever follows it goes on where its files end.
+TEST_F(Gathering, WithoutRank0AnotherGathersTheResults) {
+  for (const char* algorithm : {"d-psgd", "ad-psgd"}) {
+    const Words sets = {"algorithm=" + std::string(algorithm), "membership.restarts=0"};
+    start(sets);
+    ASSERT_TRUE(at_step(30)) << run_->err();
+    signal(0);
+    const Ended end = expect_well(kPeers - 1, {sets[0]});
+    EXPECT_EQ(count(end.err, "peer 1 gathers the results from here on"), 1u) << end.err;
+    EXPECT_GE(rows(out(), 0).size(), 5u) << "what it had written stays";
+    for (const std::size_t peer : {1, 5}) {
+      const auto all = rows(out(), peer);
+      EXPECT_EQ(all.back()["step"], kSteps);
+      EXPECT_GE(all.size(), static_cast<std::size_t>(kSteps) / 5 - 3);
+      for (std::size_t i = 1; i < all.size(); ++i)
+        for (const char* key : {"step", "seconds", "bytes_sent"}) EXPECT_GT(all[i][key].get<double>(), all[i - 1][key].get<double>()) << key << " in row " << i;
+    }
+    EXPECT_FALSE(std::filesystem::exists(out() + "/model-0.safetensors"));
+    EXPECT_TRUE(std::filesystem::exists(out() + "/model.safetensors"));
+    for (const char* folder : {"out", "calm"}) std::filesystem::remove_all(scratch_ / folder);
+  }
+}
+
+TEST_F(Gathering, Rank0ReturnsLikeAnyOther) {
   start();
+  ASSERT_TRUE(at_step(15)) << run_->err();
+  signal(0);
+  ASSERT_TRUE(member_again(0)) << run_->err();
+  const Ended end = expect_well(kPeers);
+  EXPECT_EQ(count(end.err, "gathers the results from here on"), 1u) << end.err;
+  const auto all = rows(out(), 0);
+  EXPECT_EQ(all.back()["step"], kSteps);
+  for (std::size_t i = 1; i < all.size(); ++i)
+    for (const char* key : {"step", "seconds"}) EXPECT_GT(all[i][key].get<double>(), all[i - 1][key].get<double>()) << key << " in row " << i;
+}
+
+TEST_F(Gathering, OneAfterTheOtherGathersTheResults) {
+  start();
+  ASSERT_TRUE(at_step(15)) << run_->err();
+  signal(0);
+  ASSERT_TRUE(run_->says("peer 1 gathers the results from here on")) << run_->err();
+  ASSERT_TRUE(member_again(0)) << run_->err();
+  signal(1);
+  ASSERT_TRUE(run_->says("peer 0 gathers the results from here on")) << run_->err();
+  ASSERT_TRUE(member_again(1)) << run_->err();
+  expect_well(kPeers);
+}
+
+// While the others hand in their results, or have done so.
+TEST_F(Gathering, WhoeverGathersMayDieAtTheEnd) {
+  for (const char* algorithm : {"d-psgd", "ad-psgd"})
+    for (const int before : {5, 0}) {
+      start({"algorithm=" + std::string(algorithm), "membership.restarts=0"});
+      ASSERT_TRUE(at_step(kSteps - before)) << run_->err();
+      if (const pid_t gatherer = peer_process(out(), 0); gatherer > 0) ::kill(gatherer, SIGKILL);
+      const Ended end = run_->wait();
+      EXPECT_EQ(end.code, 0) << end.err;
+      EXPECT_LT(end.seconds, 15) << end.err;
+      EXPECT_GE(summary(out())["peers"].size(), kPeers - 1);
+      EXPECT_TRUE(nobody_left(out()));
+      std::filesystem::remove_all(out());
+    }
+}
+
+TEST_F(Gathering, WithoutItsHubAServersRunEndsWith5AtOnce) {
+  start({"algorithm=parameter-server-async", "topology.family=star", "deadlines.round=60 s"});
   ASSERT_TRUE(at_step(15)) << run_->err();
   signal(0);
   const Ended end = run_->wait();
   EXPECT_EQ(end.code, 5) << end.err;
-  EXPECT_NE(end.err.find("gossamer: peer 0 was killed by signal 9 (Killed)"), std::string::npos) << end.err;
+  EXPECT_LT(end.seconds, 15) << end.err;
+  EXPECT_NE(end.err.find("peer 0 is gone, the hub, without which its leaves cannot go on"), std::string::npos) << end.err;
   EXPECT_TRUE(nobody_left(out()));
 }
 

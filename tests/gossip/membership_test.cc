@@ -107,11 +107,11 @@ class Cluster {
   };
 
   void start(PeerId id, bool member) {
-    std::vector<Incarnation> alive(lives_.size());
-    for (const auto& [other, peer] : peers_) alive[other] = lives_[other];
-    if (member) alive = lives_;
+    std::vector<Incarnation> alive(lives_.size()), ended = lives_;
+    for (const auto& [other, peer] : peers_) alive[other] = lives_[other], ended[other] = 0;
+    if (member) alive = lives_, ended = {};
     news_[id].clear();
-    peers_[id] = {std::make_unique<Membership>(MembershipSetup{.self = id, .life = lives_[id], .alive = alive, .member = member}), 0, member};
+    peers_[id] = {std::make_unique<Membership>(MembershipSetup{.self = id, .life = lives_[id], .alive = alive, .ended = ended, .member = member}), 0, member};
   }
 
   void begin_rounds() {

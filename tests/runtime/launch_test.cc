@@ -203,9 +203,9 @@ std::string until(const std::string& file, int lines) {
   return "while [ \"$(cat $FOLDER/" + file + " 2>/dev/null | wc -l)\" -lt " + std::to_string(lines) + " ]; do sleep 0.02; done; ";
 }
 
-TEST_F(Launch, AnElasticRunStartsItsChildrenAgainAsOftenAsAllowedAndEndsWithChild0) {
+TEST_F(Launch, AnElasticRunStartsItsChildrenAgainAsOftenAsAllowedAndEndsWithTheFirstThatEndsWell) {
   const Time begin = clock_.now();
-  const auto report = run_elastic({until("starts-1", 3) + "sleep 0.2; exit 0", "echo out of luck >&2; exit 4", until("starts-1", 3) + "exit 0"}, 2,
+  const auto report = run_elastic({until("starts-1", 3) + "sleep 0.2; exit 0", "echo out of luck >&2; exit 4", until("starts-1", 3) + "sleep 0.2; exit 0"}, 2,
                                   std::chrono::milliseconds(150));
   EXPECT_GE(seconds(clock_.now() - begin), 0.3) << "twice restart_after";
   EXPECT_EQ(report.exit_code, 0);
@@ -232,15 +232,35 @@ TEST_F(Launch, AChildThatEndsWellInItsNextLifeIsASuccess) {
   EXPECT_EQ(starts(1), 2);
 }
 
-TEST_F(Launch, Child0IsNeverStartedAgainAndItsFailureStopsAll) {
-  const auto report = run_elastic({until("starts-1", 1) + "kill -9 $$", "exec sleep 30"}, 5);
+TEST_F(Launch, Child0IsStartedAgainLikeAnyOther) {
+  const auto report = run_elastic({"[ $(wc -l < $FOLDER/starts-0) -ge 2 ] || kill -9 $$", until("starts-0", 2) + "exit 0"}, 5);
+  EXPECT_FALSE(report.failed);
+  EXPECT_EQ(report.exit_code, 0);
+  EXPECT_EQ(starts(0), 2);
+  EXPECT_EQ(starts(1), 1);
+}
+
+TEST_F(Launch, AChildThatSaysThatTheRunCannotGoOnStopsAll) {
+  for (const int code : {2, 3, 5, 7, 9, 10}) {
+    const auto report = run_elastic({"exec sleep 30", until("starts-0", 1) + "echo too few >&2; exit " + std::to_string(code)}, 5);
+    ASSERT_TRUE(report.failed) << code;
+    EXPECT_EQ(*report.failed, 1u) << code;
+    EXPECT_EQ(report.exit_code, code);
+    EXPECT_NE(report.message.find("its last line: too few"), std::string::npos) << report.message;
+    EXPECT_EQ(report.ends[0].signal, SIGTERM);
+    EXPECT_EQ(starts(1), 1) << code;
+    std::filesystem::remove(folder_ + "/starts-0");
+    std::filesystem::remove(folder_ + "/starts-1");
+  }
+}
+
+TEST_F(Launch, AnElasticRunThatNobodyIsLeftToEndHasFailed) {
+  const auto report = run_elastic({"kill -9 $$", "exit 4"}, 1);
   ASSERT_TRUE(report.failed);
   EXPECT_EQ(*report.failed, 0u);
   EXPECT_EQ(report.exit_code, 5);
-  EXPECT_EQ(report.message, "peer 0 was killed by signal 9 (Killed)");
-  EXPECT_EQ(starts(0), 1);
-  EXPECT_EQ(starts(1), 1);
-  EXPECT_EQ(report.ends[1].signal, SIGTERM);
+  EXPECT_EQ(starts(0), 2);
+  EXPECT_EQ(starts(1), 2);
 }
 
 TEST_F(Launch, WhenChild0HasEndedWellNobodyIsStartedAgainAndTheRestHaveTwoSeconds) {

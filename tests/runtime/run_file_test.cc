@@ -213,6 +213,10 @@ INSTANTIATE_TEST_SUITE_P(
             "run.yaml:2:35: compression.bits: codec top-k has a fixed precision; bits belongs to qsgd"},
         Bad{QUADRATIC "synchrony: {local_steps: 0}",
             "run.yaml:2:26: synchrony.local_steps: 0 is out of range; it must be in [1, 1000000]"},
+        Bad{QUADRATIC "synchrony: {skips_max: 2}",
+            "run.yaml:2:24: synchrony.skips_max: means something only with mode: async; remove it or set that "
+            "mode"},
+        Bad{QUADRATIC "synchrony: {mode: async, skips_max: 0}", "run.yaml:2:37: synchrony.skips_max: 0 is out of range; it must be in [1, 1000000]"},
         Bad{QUADRATIC "synchrony: {stale: 2}",
             "run.yaml:2:20: synchrony.stale: means something only with mode: stale; remove it or set that "
             "mode"},
@@ -284,6 +288,7 @@ RunFile random_run(std::uint64_t seed) {
   run.synchrony.local_steps = static_cast<std::uint32_t>(1 + random.below(100));
   if (run.synchrony.mode == Synchrony::stale)
     run.synchrony.stale = static_cast<std::uint32_t>(1 + random.below(9));
+  if (run.synchrony.mode == Synchrony::async) run.synchrony.skips_max = static_cast<std::uint32_t>(1 + random.below(20));
   CompressionOptions& c = run.compression;
   c.codec = pick(CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k,
                  CodecId::sign, CodecId::qsgd, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold);
@@ -387,6 +392,7 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(a.seed, b.seed);
   EXPECT_EQ(a.synchrony.mode, b.synchrony.mode);
   EXPECT_EQ(a.synchrony.stale, b.synchrony.stale);
+  EXPECT_EQ(a.synchrony.skips_max, b.synchrony.skips_max);
   EXPECT_EQ(a.synchrony.local_steps, b.synchrony.local_steps);
   EXPECT_EQ(a.compression.codec, b.compression.codec);
   EXPECT_EQ(a.compression.scope, b.compression.scope);

@@ -124,6 +124,20 @@ sim::SimulationOutcome with_straggler(const std::string& algorithm, double facto
   return outcome;
 }
 
+// On a network whose round trip takes as long as forty steps, a peer takes one step with each exchange and as many beside it as it may.
+TEST(Straggler, HowFarAPeerOutrunsItsExchangesIsTheRunFilesChoice) {
+  for (const std::uint32_t skips : {1u, 8u, 100u}) {
+    sim::SimulationSetup setup{.run = run_of("ad-psgd", "ring", 180)};
+    setup.run.synchrony = {.mode = Synchrony::async, .skips_max = skips};
+    setup.network.latency = {.base = std::chrono::milliseconds(200)};
+    setup.network.compute = {.base = std::chrono::milliseconds(10)};
+    const auto outcome = must_simulate(setup);
+    EXPECT_TRUE(outcome.good()) << told(outcome);
+    const double exchanges = 180.0 / (skips + 1), floor = std::max(180 * 0.01, exchanges * 0.4);
+    for (const auto& peer : outcome.peers) EXPECT_NEAR(peer.finished_s, floor, 0.2 * floor + 0.9) << "skips_max " << skips;
+  }
+}
+
 // E19.  (Until its own first step, which takes a second here, nobody can be answered by the straggler.)
 TEST(Straggler, AHundredTimesAsSlowSlowsNobodyElseUnderAdPsgd) {
   const auto even = with_straggler("ad-psgd", 1, 1500), uneven = with_straggler("ad-psgd", 100, 1500), in_step = with_straggler("d-psgd", 100, 10);

@@ -88,6 +88,23 @@ TEST(Servers, APushIsAsStaleAsItsLeafIsSlow) {
   EXPECT_EQ(seen.size(), 7u);
 }
 
+// Nobody but the hub has the model of all; whoever leaves else may come back.
+TEST(Servers, AreNothingWithoutTheirHub) {
+  sim::SimulationSetup setup{.run = small_run("parameter-server-async", "star", 6, 60)};
+  setup.run.synchrony.mode = Synchrony::async;
+  setup.run.membership.mode = MembershipMode::elastic;
+  setup.network.compute = {.base = std::chrono::milliseconds(10)};
+  setup.faults.crashes = {{.peer = 3, .at = std::chrono::milliseconds(103), .restart_after = std::chrono::milliseconds(50)}};
+  const auto without_a_leaf = must_simulate(setup);
+  EXPECT_TRUE(without_a_leaf.good()) << told(without_a_leaf);
+  setup.faults.crashes = {{.peer = 0, .at = std::chrono::milliseconds(103)}};
+  const auto outcome = must_simulate(setup);
+  ASSERT_TRUE(outcome.error);
+  EXPECT_EQ(outcome.error->code, Errc::peer_gone);
+  EXPECT_NE(outcome.error->message.find("peer 0 is gone, the hub"), std::string::npos) << outcome.error->message;
+  for (PeerId leaf = 1; leaf < 6; ++leaf) EXPECT_LT(outcome.peers[leaf].finished_s, 0.2) << "at once, not at a deadline";
+}
+
 // A slow hub answers while it computes.
 TEST(Servers, NorDoesASlowHub) {
   const auto outcome = serve("parameter-server-async", 10, 0);

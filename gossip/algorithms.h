@@ -1,6 +1,7 @@
 // The one list of gossip algorithms: what each is called, what it needs, how it is made.
 //
-// To add one: write a file in gossip/mixers/ and a row in the table of algorithms.cc.
+// To add one: write a file in gossip/mixers/, which ends with what it is (Algorithm), and name it in the list of
+// gossip/mixers/meson.build.
 #pragma once
 
 #include <limits>

@@ -67,7 +67,7 @@ std::vector<std::pair<std::string, std::string>> facts(const Algorithm& algorith
           {"weights", std::string(words(algorithm.weights))},
           {"graph", std::string(words(algorithm.shape))},
           {"optimizer", algorithm.own_momentum ? "sgd without momentum" : "any"},
-          {"preset", preset ? std::string(preset->why) : ""}};
+          {"preset", preset ? std::string(preset->why) : "the simplest graph that it can work with"}};
 }
 
 // The knobs, each with the indexes of its choices.

@@ -1,5 +1,6 @@
 #include "runtime/presets.h"
 
+#include "gossip/algorithms.h"
 #include "runtime/run_file.h"
 
 namespace gossamer {
@@ -71,6 +72,18 @@ const Preset* find_preset(std::string_view algorithm) {
   for (const Preset& preset : kPresets)
     if (preset.algorithm == algorithm) return &preset;
   return nullptr;
+}
+
+void apply_preset(const Algorithm& algorithm, RunFile& run) {
+  if (const Preset* preset = find_preset(algorithm.name)) return preset->apply(run);
+  switch (algorithm.shape) {
+    case Shape::tree: run.topology = family_spec("binary-tree", kPeers); break;
+    case Shape::star: run.topology = family_spec("star", kPeers); break;
+    case Shape::any:
+    case Shape::fixed:
+    case Shape::power_of_two: run.topology = family_spec("ring", kPeers); break;
+  }
+  if (algorithm.asynchronous) run.synchrony.mode = Synchrony::async;
 }
 
 }  // namespace gossamer

@@ -7,6 +7,7 @@
 
 namespace gossamer {
 
+struct Algorithm;
 struct RunFile;
 
 struct Preset {
@@ -15,8 +16,11 @@ struct Preset {
   void (*apply)(RunFile& run);  // onto defaults
 };
 
-// The one table; to add an algorithm, add a row.
+// Of the algorithms for which more is to be said than what they need.
 std::span<const Preset> presets();
 const Preset* find_preset(std::string_view algorithm);
+
+// Onto defaults: the algorithm's preset, or without one the simplest that it can work with, by what it needs.
+void apply_preset(const Algorithm& algorithm, RunFile& run);
 
 }  // namespace gossamer

@@ -208,10 +208,11 @@ RunFile read(YamlDocument& document, const Paths& paths) {
   for (const Algorithm& algorithm : algorithms()) words.push_back(algorithm.name);
   if (const YamlValue value = top.find("algorithm"); value.present())
     if (const std::size_t index = value.choice(words); index < words.size()) run.algorithm = words[index];
-  if (const Preset* preset = find_preset(run.algorithm)) preset->apply(run);
+  const Algorithm* algorithm = find_algorithm(run.algorithm);
+  if (algorithm != nullptr) apply_preset(*algorithm, run);
 
   run.seed = top.count("seed", run.seed);
-  if (find_preset(run.algorithm) != nullptr) complete_topology(document, run);
+  if (algorithm != nullptr) complete_topology(document, run);
   const YamlMap topology = top.map("topology");
   run.topology =
       read_topology(topology, topology.find("file").layer() == kFromPreset ? paths.file_folder : "");

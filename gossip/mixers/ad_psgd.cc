@@ -105,8 +105,18 @@ class AdPsgd final : public Mixer {
   bool moved_ = false;
 };
 
+Result<std::unique_ptr<Mixer>> make_ad_psgd(const MixerSetup& setup) { return std::make_unique<AdPsgd>(setup); }
+
 }  // namespace
 
-Result<std::unique_ptr<Mixer>> make_ad_psgd(const MixerSetup& setup) { return std::make_unique<AdPsgd>(setup); }
+Algorithm ad_psgd_algorithm() {
+  return {.name = "ad-psgd",
+          .summary = "Each peer averages with a random neighbour whenever it likes; nobody waits.",
+          .source = "Lian et al., ICML 2018, arXiv 1710.06952",
+          .keeps_mean = true,
+          .asynchronous = true,
+          .elastic = true,
+          .make = make_ad_psgd};
+}
 
 }  // namespace gossamer

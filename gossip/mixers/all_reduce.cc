@@ -86,11 +86,20 @@ class RingAllReduce final : public Mixer {
   Phase phase_ = 0;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_all_reduce(const MixerSetup& setup) {
   if (setup.peers > 16384) return fail(Errc::invalid_argument, "ring all-reduce among more than 16384 peers has too many phases; use gossip");
   return std::make_unique<RingAllReduce>(setup);
+}
+
+}  // namespace
+
+Algorithm all_reduce_algorithm() {
+  return {.name = "all-reduce",
+          .summary = "Exact average of the gradients by a ring of slices; equals one big batch under any optimizer.",
+          .source = "Patarasuk and Yuan 2009 (ring all-reduce)",
+          .exchanges = Exchanges::gradient,
+          .plain_floats = true,
+          .make = make_all_reduce};
 }
 
 }  // namespace gossamer

@@ -268,8 +268,6 @@ class ChocoAggregate final : public Choco {
   AlignedBuffer<double> sum_;  // r_i = sum_j w_ij (h_j - h_i)
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_choco(const MixerSetup& setup) {
   if (!(setup.step_size > 0 && setup.step_size <= 1))
     return fail(Errc::invalid_argument, fmt::format("choco-sgd needs 0 < mixing.step_size <= 1, not {}", setup.step_size));
@@ -284,6 +282,19 @@ Result<std::unique_ptr<Mixer>> make_choco(const MixerSetup& setup) {
                                         "per-edge with membership.mode: elastic");
   if (setup.replicas == ReplicaForm::per_edge || !is_static || setup.elastic) return std::make_unique<ChocoPerEdge>(setup);
   return std::make_unique<ChocoAggregate>(setup);
+}
+
+}  // namespace
+
+Algorithm choco_algorithm() {
+  return {.name = "choco-sgd",
+          .summary = "Gossip on compressed differences to replicas that both ends keep.",
+          .source = "Koloskova et al., ICML 2019 and ICLR 2020, arXiv 1902.00340 and 1907.09356",
+          .weights = Weights::doubly,
+          .keeps_mean = true,
+          .lossy_codecs = true,
+          .elastic = true,
+          .make = make_choco};
 }
 
 }  // namespace gossamer

@@ -57,12 +57,22 @@ class ClippedGossip final : public Mixer {
   AlignedBuffer<float> seen_, theirs_, sum_;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_clipped_gossip(const MixerSetup& setup) {
   if (!(setup.clip >= 0))
     return fail(Errc::invalid_argument, fmt::format("clipped-gossip needs mixing.clip >= 0 (a distance between models), not {}", setup.clip));
   return std::make_unique<ClippedGossip>(setup);
+}
+
+}  // namespace
+
+Algorithm clipped_gossip_algorithm() {
+  return {.name = "clipped-gossip",
+          .summary = "D-PSGD in which no neighbour moves a peer further than a bound.",
+          .source = "He, Karimireddy and Jaggi 2022, arXiv 2202.01545",
+          .weights = Weights::doubly,
+          .elastic = true,
+          .whole_vectors = true,
+          .make = make_clipped_gossip};
 }
 
 }  // namespace gossamer

@@ -65,8 +65,6 @@ class D2 final : public Mixer {
   AlignedBuffer<float> z_, seen_, theirs_;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_d2(const MixerSetup& setup) {
   if (setup.self != 0) return std::make_unique<D2>(setup);  // the eigenvalue is the same from everywhere, and peer 0 looks
   std::optional<double> least = setup.topology->facts().lambda_min;
@@ -80,6 +78,18 @@ Result<std::unique_ptr<Mixer>> make_d2(const MixerSetup& setup) {
                             "or algorithm: gradient-tracking",
                             setup.topology->name(), least.value_or(-1)));
   return std::make_unique<D2>(setup);
+}
+
+}  // namespace
+
+Algorithm d2_algorithm() {
+  return {.name = "d2",
+          .summary = "D-PSGD with each peer's last correction carried over, which cancels how its data differ from the others'.",
+          .source = "Tang et al., ICML 2018",
+          .weights = Weights::symmetric,
+          .shape = Shape::fixed,
+          .keeps_mean = true,
+          .make = make_d2};
 }
 
 }  // namespace gossamer

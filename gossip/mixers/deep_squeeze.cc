@@ -66,12 +66,23 @@ class DeepSqueeze final : public Mixer {
   AlignedBuffer<float> theirs_, sum_;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_deep_squeeze(const MixerSetup& setup) {
   if (!(setup.step_size > 0 && setup.step_size <= 1))
     return fail(Errc::invalid_argument, fmt::format("deep-squeeze needs 0 < mixing.step_size <= 1, not {}", setup.step_size));
   return std::make_unique<DeepSqueeze>(setup);
+}
+
+}  // namespace
+
+Algorithm deep_squeeze_algorithm() {
+  return {.name = "deep-squeeze",
+          .summary = "Gossip on compressed models; each peer adds to the next model what compression dropped of the last.",
+          .source = "Tang et al. 2019, arXiv 1907.07346",
+          .weights = Weights::symmetric,
+          .keeps_mean = true,
+          .lossy_codecs = true,
+          .elastic = true,
+          .make = make_deep_squeeze};
 }
 
 }  // namespace gossamer

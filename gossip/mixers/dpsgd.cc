@@ -85,8 +85,19 @@ class Dpsgd final : public Mixer {
   std::vector<Open> open_;
 };
 
+Result<std::unique_ptr<Mixer>> make_dpsgd(const MixerSetup& setup) { return std::make_unique<Dpsgd>(setup); }
+
 }  // namespace
 
-Result<std::unique_ptr<Mixer>> make_dpsgd(const MixerSetup& setup) { return std::make_unique<Dpsgd>(setup); }
+Algorithm dpsgd_algorithm() {
+  return {.name = "d-psgd",
+          .summary = "Every peer averages its model with its neighbours' models.",
+          .source = "Lian et al., NeurIPS 2017, arXiv 1705.09056",
+          .weights = Weights::doubly,
+          .keeps_mean = true,
+          .rounds_overlap = true,
+          .elastic = true,
+          .make = make_dpsgd};
+}
 
 }  // namespace gossamer

@@ -91,8 +91,19 @@ class GradientTracking final : public Mixer {
   AlignedBuffer<float> seen_x_, seen_y_, theirs_, sum_;
 };
 
+Result<std::unique_ptr<Mixer>> make_gradient_tracking(const MixerSetup& setup) { return std::make_unique<GradientTracking>(setup); }
+
 }  // namespace
 
-Result<std::unique_ptr<Mixer>> make_gradient_tracking(const MixerSetup& setup) { return std::make_unique<GradientTracking>(setup); }
+Algorithm gradient_tracking_algorithm() {
+  return {.name = "gradient-tracking",
+          .summary = "Every peer tracks the average gradient and steps along it.",
+          .source = "Pu and Nedic, Math. Programming 2021; Xu et al., CDC 2015",
+          .weights = Weights::doubly,
+          .keeps_mean = true,
+          .elastic = true,
+          .own_momentum = true,
+          .make = make_gradient_tracking};
+}
 
 }  // namespace gossamer

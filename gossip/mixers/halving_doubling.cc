@@ -91,8 +91,18 @@ class HalvingDoubling final : public Mixer {
   Phase phase_ = 0;
 };
 
+Result<std::unique_ptr<Mixer>> make_halving_doubling(const MixerSetup& setup) { return std::make_unique<HalvingDoubling>(setup); }
+
 }  // namespace
 
-Result<std::unique_ptr<Mixer>> make_halving_doubling(const MixerSetup& setup) { return std::make_unique<HalvingDoubling>(setup); }
+Algorithm halving_doubling_algorithm() {
+  return {.name = "all-reduce-halving-doubling",
+          .summary = "The same average in 2 log2 n phases, for a power of two of peers.",
+          .source = "Thakur, Rabenseifner and Gropp 2005",
+          .exchanges = Exchanges::gradient,
+          .shape = Shape::power_of_two,
+          .plain_floats = true,
+          .make = make_halving_doubling};
+}
 
 }  // namespace gossamer

@@ -1,4 +1,4 @@
-// The makers of the mixers, for the table in gossip/algorithms.cc, and what several mixers share.
+// What several mixers share.
 #pragma once
 
 #include <memory>
@@ -9,23 +9,6 @@
 namespace gossamer {
 
 struct MixerSetup;
-
-Result<std::unique_ptr<Mixer>> make_dpsgd(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_choco(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_all_reduce(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_halving_doubling(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_parameter_server(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_parameter_server_models(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_parameter_server_async(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_sgp(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_ad_psgd(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_relay_sgd(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_gradient_tracking(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_qg_dsgdm(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_d2(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_deep_squeeze(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_power_gossip(const MixerSetup& setup);
-Result<std::unique_ptr<Mixer>> make_clipped_gossip(const MixerSetup& setup);
 
 // A round among the graph's neighbours in one phase: the same payload to everybody who listens, one from
 // everybody who is listened to.

@@ -89,14 +89,32 @@ class ParameterServer final : public Mixer {
   AlignedBuffer<float> mean_, theirs_;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_parameter_server(const MixerSetup& setup) {
   return std::make_unique<ParameterServer>(setup, Exchanges::gradient);
 }
 
 Result<std::unique_ptr<Mixer>> make_parameter_server_models(const MixerSetup& setup) {
   return std::make_unique<ParameterServer>(setup, Exchanges::model);
+}
+
+}  // namespace
+
+Algorithm parameter_server_algorithm() {
+  return {.name = "parameter-server",
+          .summary = "The hub of a star averages all gradients and sends the average back.",
+          .source = "Li et al., OSDI 2014 (synchronous; the hub is a peer)",
+          .exchanges = Exchanges::gradient,
+          .shape = Shape::star,
+          .make = make_parameter_server};
+}
+
+Algorithm parameter_server_models_algorithm() {
+  return {.name = "parameter-server-models",
+          .summary = "The hub of a star averages all models and sends the average back.",
+          .source = "Li et al., OSDI 2014 (synchronous; the hub is a peer)",
+          .shape = Shape::star,
+          .keeps_mean = true,
+          .make = make_parameter_server_models};
 }
 
 }  // namespace gossamer

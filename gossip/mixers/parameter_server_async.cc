@@ -134,12 +134,22 @@ class AsyncParameterServer final : public Mixer {
   bool moved_ = false;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_parameter_server_async(const MixerSetup& setup) {
   const Neighbourhood edges = setup.topology->at(0, setup.self);
   const PeerId hub = setup.peers == 2 ? 0 : edges.in.size() == setup.peers - 1 ? setup.self : edges.in.front().peer;
   return std::make_unique<AsyncParameterServer>(setup, hub);
+}
+
+}  // namespace
+
+Algorithm parameter_server_async_algorithm() {
+  return {.name = "parameter-server-async",
+          .summary = "Leaves push what their steps did to the hub of a star and take its model back; nobody waits for another leaf.",
+          .source = "Li et al., OSDI 2014; Dean et al., NeurIPS 2012 (Downpour SGD)",
+          .shape = Shape::star,
+          .asynchronous = true,
+          .elastic = true,
+          .make = make_parameter_server_async};
 }
 
 }  // namespace gossamer

@@ -229,8 +229,6 @@ class PowerGossip final : public Mixer {
   Phase phase_ = 0;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_power_gossip(const MixerSetup& setup) {
   if (setup.rank < 1 || setup.rank > 64 || setup.power_iterations < 1 || setup.power_iterations > 64)
     return fail(Errc::invalid_argument, fmt::format("power-gossip needs a mixing.rank and mixing.power_iterations from 1 to 64, not {} and {}",
@@ -238,6 +236,19 @@ Result<std::unique_ptr<Mixer>> make_power_gossip(const MixerSetup& setup) {
   if (!(setup.step_size > 0 && setup.step_size <= 1))
     return fail(Errc::invalid_argument, fmt::format("power-gossip needs 0 < mixing.step_size <= 1, not {}", setup.step_size));
   return std::make_unique<PowerGossip>(setup);
+}
+
+}  // namespace
+
+Algorithm power_gossip_algorithm() {
+  return {.name = "power-gossip",
+          .summary = "Neighbours exchange low-rank products of their models, a power iteration on each edge's difference.",
+          .source = "Vogels et al., NeurIPS 2020, arXiv 2008.01425",
+          .weights = Weights::symmetric,
+          .keeps_mean = true,
+          .plain_floats = true,
+          .elastic = true,
+          .make = make_power_gossip};
 }
 
 }  // namespace gossamer

@@ -85,12 +85,23 @@ class QgDsgdm final : public Mixer {
   AlignedBuffer<float> seen_, theirs_, sum_;
 };
 
-}  // namespace
-
 Result<std::unique_ptr<Mixer>> make_qg_dsgdm(const MixerSetup& setup) {
   if (!(setup.momentum >= 0 && setup.momentum < 1))
     return fail(Errc::invalid_argument, fmt::format("qg-dsgdm needs 0 <= mixing.momentum < 1, not {}", setup.momentum));
   return std::make_unique<QgDsgdm>(setup);
+}
+
+}  // namespace
+
+Algorithm qg_dsgdm_algorithm() {
+  return {.name = "qg-dsgdm",
+          .summary = "D-PSGD with a momentum that follows the mixed model instead of the local gradient.",
+          .source = "Lin et al., ICML 2021, arXiv 2102.04761",
+          .weights = Weights::doubly,
+          .keeps_mean = true,
+          .elastic = true,
+          .own_momentum = true,
+          .make = make_qg_dsgdm};
 }
 
 }  // namespace gossamer

@@ -123,8 +123,17 @@ class RelaySgd final : public Mixer {
   AlignedBuffer<float> message_, seen_;
 };
 
+Result<std::unique_ptr<Mixer>> make_relay_sgd(const MixerSetup& setup) { return std::make_unique<RelaySgd>(setup); }
+
 }  // namespace
 
-Result<std::unique_ptr<Mixer>> make_relay_sgd(const MixerSetup& setup) { return std::make_unique<RelaySgd>(setup); }
+Algorithm relay_sgd_algorithm() {
+  return {.name = "relay-sgd",
+          .summary = "Sums of models are relayed through a tree: a uniform average, each model as old as it is far.",
+          .source = "Vogels et al., NeurIPS 2021",
+          .shape = Shape::tree,
+          .elastic = true,
+          .make = make_relay_sgd};
+}
 
 }  // namespace gossamer

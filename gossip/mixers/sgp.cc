@@ -129,8 +129,18 @@ class Sgp final : public Mixer {
   bool started_ = false;
 };
 
+Result<std::unique_ptr<Mixer>> make_sgp(const MixerSetup& setup) { return std::make_unique<Sgp>(setup); }
+
 }  // namespace
 
-Result<std::unique_ptr<Mixer>> make_sgp(const MixerSetup& setup) { return std::make_unique<Sgp>(setup); }
+Algorithm sgp_algorithm() {
+  return {.name = "sgp",
+          .summary = "Push-sum: models and weights flow along directed edges, each peer trains their ratio.",
+          .source = "Assran et al., ICML 2019, arXiv 1811.10792",
+          .weights = Weights::columns,
+          .rounds_overlap = true,
+          .elastic = true,
+          .make = make_sgp};
+}
 
 }  // namespace gossamer

@@ -10,10 +10,10 @@
 #include <cstdlib>
 #include <fstream>
 #include <initializer_list>
-#include <iterator>
 #include <random>
 #include <utility>
 
+#include "base/file.h"
 #include "base/serial.h"
 
 namespace gossamer::wire {
@@ -136,8 +136,8 @@ std::uint64_t this_network() { return identity({"/proc/self/ns/net"}); }
 
 // In ticks since the boot: the 22nd field, counted from behind the name, which may hold anything.
 std::uint64_t start_of(std::uint64_t process) {
-  std::ifstream file("/proc/" + std::to_string(process) + "/stat");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  // Without a process of that number, or of one that ends while it is read, there is nothing to read; streams throw then.
+  const std::string text = read_file("/proc/" + std::to_string(process) + "/stat", 4096).value_or("");
   std::size_t at = text.rfind(')');
   for (int field = 2; at != std::string::npos && field < 22; ++field) at = text.find(' ', at + 1);
   return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at, nullptr, 10);

@@ -164,7 +164,9 @@ double sum(SumOf terms, const float* x, const float* y, std::size_t count) {
   return 0;
 }
 
-void copy(const float* from, float* to, std::size_t count, bool) { std::memmove(to, from, count * sizeof(float)); }
+void copy(const float* from, float* to, std::size_t count, bool) {
+  if (count > 0) std::memmove(to, from, count * sizeof(float));  // nothing may have no address
+}
 
 void scale(float a, float* y, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) y[i] *= a;

@@ -54,7 +54,7 @@ HWY_INLINE void over(std::size_t begin, std::size_t count, const Lanes& lanes, c
 
 void copy(const float* from, float* to, std::size_t count, bool streaming) {
   if (!streaming || reinterpret_cast<std::uintptr_t>(to) % sizeof(float) != 0) {
-    std::memmove(to, from, count * sizeof(float));
+    if (count > 0) std::memmove(to, from, count * sizeof(float));  // nothing may have no address
     return;
   }
   const std::size_t head = before_line(to, count);

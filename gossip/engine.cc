@@ -63,6 +63,8 @@ std::vector<PeerId> Engine::neighbours() const { return lanes_.front()->neighbou
 
 bool Engine::owes_publication() const { return lanes_.front()->owes_publication(); }
 
+bool Engine::owes_exchange() const { return lanes_.front()->owes_exchange(); }
+
 void Engine::publish(std::span<const float> vector, double learning_rate) {
   for (std::size_t part = 0; part < parts_.size(); ++part)
     publish(part, vector.subspan(parts_[part].offset, parts_[part].count), learning_rate);

@@ -107,6 +107,8 @@ class Engine {
   // Asynchronous, and nothing was published yet: until it is this peer answers nobody, and others may wait for its answers.  (Where
   // members do not change they all publish equally often, and nobody waits for one that never does.)
   bool owes_publication() const;
+  // The hub of an asynchronous algorithm has not heard of the last publication, which found an exchange open that has ended since.
+  bool owes_exchange() const;
 
   // Opens the next round with a snapshot of `vector`.  An asynchronous mixer whose last exchange is still open gets
   // the new shadow and begins no other.  REQUIRES: can_publish(), and no correction is waiting.

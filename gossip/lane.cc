@@ -164,8 +164,10 @@ void Lane::publish(std::span<const float> vector, double learning_rate) {
   if (traits_.asynchronous && !open_.empty()) {
     ++stats_.skipped;
     ++skips_;
+    owed_ = true;
     return;
   }
+  owed_ = false;
   while (era_ends()) next_era();
   OpenRound& round = open_[next_round_];
   round.edges = graph(eras_.front()).at(next_round_, setup_.self);

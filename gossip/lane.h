@@ -45,6 +45,7 @@ class Lane {
   const View& view() const { return eras_.back().view; }
   std::vector<PeerId> neighbours() const;
   bool owes_publication() const { return traits_.asynchronous && setup_.elastic && !published_; }
+  bool owes_exchange() const { return traits_.hub && owed_ && open_.empty(); }
   void publish(std::span<const float> vector, double learning_rate);
   std::size_t open_rounds() const { return open_.size(); }
   bool correction_ready() const { return pending_; }
@@ -123,6 +124,7 @@ class Lane {
 
   std::deque<Era> eras_;  // in front the one of the next round
   bool published_ = false;  // anything, yet
+  bool owed_ = false;       // the last publication found an exchange open, and began none
   Round next_round_ = 0;
   std::size_t skips_ = 0;  // in a row
   std::map<Round, OpenRound> open_;

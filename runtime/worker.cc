@@ -155,6 +155,11 @@ Wants Worker::advance() {
           if (engine_.open_rounds() > 0) return Wants::exchange;
           // A gradient that comes after the last step has no step to take.
           if (!exchanges_gradient()) engine_.apply(trainer_.model());
+          if (engine_.owes_exchange()) {
+            if (!engine_.can_publish()) return Wants::exchange;
+            engine_.publish(trainer_.model(), trainer_.learning_rate());
+            break;
+          }
           outstanding_ = false;
         }
         at_ = At::done;

@@ -239,19 +239,6 @@ bool Core::starved() const {
   return queued_ > 0 || !closing_.empty() || !unposted_.empty() || (!can_wait_ && under_way_ > given_up_);
 }
 
-void Core::hand_out(FabricEvents* events) {
-  for (const EndedPut& put : ended_) {
-    --put.link->puts;
-    if (put.source) --put.source->puts_named;
-    events->ended.push_back(put.ended);
-  }
-  ended_.clear();
-  events->notices.insert(events->notices.end(), notices_.begin(), notices_.end());
-  notices_.clear();
-  events->down.insert(events->down.end(), down_.begin(), down_.end());
-  down_.clear();
-}
-
 void Core::poll(FabricEvents* events) {
   if (!open_) return;
   const bool slept = std::exchange(slept_, false);
@@ -266,14 +253,14 @@ void Core::poll(FabricEvents* events) {
   if (slept || ++polls_ % kPollsPerLook == 0) look_for_the_dead();
   pump();
   sweep_closing();
-  hand_out(events);
+  news_.hand_out(events);
 }
 
 bool Core::arm() {
-  if (!open_ || pending()) return false;
+  if (!open_ || !news_.empty()) return false;
   if (bell_) {
     bell_->will_sleep();
-    if (progress() > 0 || pending()) {  // came before the bell was set
+    if (progress() > 0 || !news_.empty()) {  // came before the bell was set
       bell_->awake();
       return false;
     }
@@ -342,11 +329,9 @@ void Core::shutdown() {
 
   // Nothing is under way any more.
   for (const auto& [id, link] : links_) link->down = true;
-  for (const EndedPut& put : ended_)
-    if (put.source) --put.source->puts_named;
+  news_.forget_puts();
   for (const auto& outgoing : outgoing_)
     if (outgoing->source && outgoing->is_put() && !outgoing->given_up) --outgoing->source->puts_named;
-  ended_.clear();
   closing_.clear();
   links_.clear();
   endpoints_.clear();

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "transports/core_state.h"
 #include "transports/doorbell.h"
 #include "transports/fabric.h"
 #include "transports/ofi.h"
@@ -71,16 +72,7 @@ struct Endpoint {
   std::deque<Outgoing*> queue;           // not, or not all, taken by libfabric yet; in order
 };
 
-struct LinkState {
-  std::uint32_t id = 0;
-  std::shared_ptr<Endpoint> endpoint;  // null when the peer had died before
-  std::size_t puts = 0;                // accepted, Ended not handed out
-  std::size_t notices = 0;             // bare ones that libfabric has not taken
-  bool down = false;
-  bool told_down = false;
-
-  std::uint64_t nonce() const { return endpoint ? endpoint->nonce : 0; }
-};
+using LinkState = LinkTo<Endpoint>;
 
 // What libfabric hands back when it has done something.
 struct Operation {
@@ -150,12 +142,6 @@ class Core {
   std::string description() const;
 
  private:
-  struct EndedPut {
-    Ended ended;
-    std::shared_ptr<LinkState> link;
-    std::shared_ptr<RegionState> source;
-  };
-
   // What may still end by itself, for so many polls.
   struct Closing {
     std::shared_ptr<Endpoint> endpoint;  // all of its puts, or
@@ -170,8 +156,6 @@ class Core {
   Result<> open_queue();
   Result<> post_all_receives();
   Result<Owned<fid_mr>> register_memory(std::span<std::byte> memory, std::uint64_t access);
-  void hand_out(FabricEvents* events);
-  bool pending() const { return !ended_.empty() || !notices_.empty() || !down_.empty(); }
   bool starved() const;
   void trust_queue_fd(bool trusted);
   bool all_sent() const { return queued_ == 0 && under_way_ == 0; }
@@ -259,9 +243,7 @@ class Core {
   std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;
   std::vector<Closing> closing_;
 
-  std::vector<EndedPut> ended_;
-  std::vector<Notice> notices_;
-  std::vector<std::uint32_t> down_;
+  News<LinkState, RegionState> news_;
 
   Traffic traffic_;
   std::uint64_t refused_ = 0;  // messages from outside that made no sense, or named what is not there

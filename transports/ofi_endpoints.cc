@@ -30,10 +30,7 @@ Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
   links_.emplace(link->id, link);
   const auto known = endpoints_.find(address.nonce);
   link->endpoint = known != endpoints_.end() ? known->second : reach(address);
-  if (!link->endpoint) {
-    link->down = link->told_down = true;
-    down_.push_back(link->id);
-  }
+  if (!link->endpoint) news_.lose(*link);
   return link;
 }
 
@@ -89,13 +86,7 @@ std::shared_ptr<Endpoint> Core::reach(const wire::Address& address) {
 RemoteState Core::reach(const LinkState& link, const wire::RegionKey& key) {
   RemoteState remote{key.region, key.rma != 0 && link.endpoint->takes_writes, key.rma_key, key.rma_base, {}};
   if (!open_ || !options_.map_neighbours || key.memory.size == 0 || !link.endpoint->neighbour) return remote;
-  if (key.memory.size != key.size) {
-    unmapped_ = "its handle is not of its size";
-  } else if (auto mapped = SharedMemory::open(key.memory)) {
-    remote.mapped = std::move(*mapped);
-  } else {
-    unmapped_ = mapped.error().message;
-  }
+  remote.mapped = map_region(key, &unmapped_);
   return remote;
 }
 
@@ -132,11 +123,8 @@ void Core::fail_endpoint(std::uint64_t nonce, std::size_t polls) {
   endpoint->failed = true;
   waiter_.forget(nonce);
   lost_[nonce] = endpoint;
-  for (const auto& [id, link] : links_) {
-    if (link->endpoint != endpoint) continue;
-    link->down = true;
-    if (!std::exchange(link->told_down, true)) down_.push_back(id);
-  }
+  for (const auto& [id, link] : links_)
+    if (link->endpoint == endpoint) news_.lose(*link);
   const auto queue = std::exchange(endpoint->queue, {});
   queued_ -= queue.size();
   for (Outgoing* outgoing : queue) {
@@ -170,7 +158,7 @@ void Core::give_up(const Closing& closing) {
     outgoing->given_up = true;
     outgoing->status = Errc::peer_gone;
     given_up_ += outgoing->under_way;
-    if (outgoing->is_put()) ended_.push_back({{outgoing->token, Errc::peer_gone}, outgoing->link, outgoing->source});
+    if (outgoing->is_put()) news_.ended.push_back({{outgoing->token, Errc::peer_gone}, outgoing->link, outgoing->source});
   }
 }
 

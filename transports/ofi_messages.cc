@@ -261,7 +261,7 @@ void Core::settle(Outgoing& outgoing) {
 }
 
 void Core::end(Outgoing& outgoing, Errc status) {
-  if (outgoing.is_put() && !outgoing.given_up) ended_.push_back({{outgoing.token, status}, outgoing.link, outgoing.source});
+  if (outgoing.is_put() && !outgoing.given_up) news_.ended.push_back({{outgoing.token, status}, outgoing.link, outgoing.source});
   if (outgoing.link && outgoing.kind == wire::Kind::notice) --outgoing.link->notices;
   Outgoing* const whole = outgoing.whole;
   recycle(&outgoing);
@@ -391,7 +391,7 @@ void Core::deliver(const wire::Header& header, std::span<const std::byte> notice
       ++refused_;  // a kind that this version does not know
       return;
   }
-  Notice& to = notices_.emplace_back();
+  Notice& to = news_.notices.emplace_back();
   to.size = header.notice_size;
   std::copy(notice.begin(), notice.end(), to.data.begin());
   traffic_.bytes_received += header.size + notice.size();

@@ -160,16 +160,7 @@ RemoteState Core::reach(const LinkState& link, const RegionKey& key) {
   RemoteState remote{key.region, {}};
   if (worker_ == nullptr || !options_.map_neighbours || key.memory.size == 0 || link.endpoint->tells_failures)
     return remote;
-  if (key.memory.size != key.size) {
-    unmapped_ = "its handle is not of its size";
-    return remote;
-  }
-  auto mapped = SharedMemory::open(key.memory);
-  if (mapped) {
-    remote.mapped = std::move(*mapped);
-  } else {
-    unmapped_ = mapped.error().message;
-  }
+  remote.mapped = map_region(key, &unmapped_);
   return remote;
 }
 
@@ -246,7 +237,7 @@ void Core::give_up(Which&& which) {
     outgoing->given_up = true;
     if (std::exchange(outgoing->unseen, false)) --unseen_;  // nobody waits for it any more
     if (!outgoing->is_put()) continue;
-    ended_.push_back({{outgoing->token, Errc::peer_gone}, outgoing->link, outgoing->source});
+    news_.ended.push_back({{outgoing->token, Errc::peer_gone}, outgoing->link, outgoing->source});
   }
 }
 
@@ -259,11 +250,8 @@ void Core::fail_endpoint(std::uint64_t nonce) {
   waiter_.forget(nonce);
   coming_.erase(nonce);
   failed_.push_back(endpoint);
-  for (const auto& [id, link] : links_) {
-    if (link->endpoint != endpoint) continue;
-    link->down = true;
-    if (!std::exchange(link->told_down, true)) down_.push_back(id);
-  }
+  for (const auto& [id, link] : links_)
+    if (link->endpoint == endpoint) news_.lose(*link);
   if (endpoint->greets && !endpoint->greeted) --greeting_;
   end_held(*endpoint, nullptr);
   if (!endpoint->tells_failures) give_up([&](const LinkState& link) { return link.endpoint == endpoint; });
@@ -318,20 +306,11 @@ void Core::poll(FabricEvents* events) {
   greet_all();
   sweep_closing();
   sweep_requests();
-  for (const EndedPut& put : ended_) {
-    --put.link->puts;
-    if (put.source) --put.source->puts_named;
-    events->ended.push_back(put.ended);
-  }
-  ended_.clear();
-  events->notices.insert(events->notices.end(), notices_.begin(), notices_.end());
-  notices_.clear();
-  events->down.insert(events->down.end(), down_.begin(), down_.end());
-  down_.clear();
+  news_.hand_out(events);
 }
 
 bool Core::arm() {
-  if (worker_ == nullptr || !ended_.empty() || !notices_.empty() || !down_.empty()) return false;
+  if (worker_ == nullptr || !news_.empty()) return false;
   if (ucp_worker_arm(worker_) != UCS_OK) return false;
   // Over shared memory UCX's descriptor does not tell when a full queue has room again (the receiver's end knows nothing of
   // the sender's sleep), so a sleep with messages held back is a short one.
@@ -408,11 +387,7 @@ void Core::shutdown() {
 
   // Nothing is under way any more.
   for (const auto& [id, link] : links_) link->down = true;
-  for (const EndedPut& put : ended_)
-    if (put.source) --put.source->puts_named;
-  for (const auto& outgoing : outgoing_)
-    if (outgoing->source && !outgoing->given_up) --outgoing->source->puts_named;
-  ended_.clear();
+  news_.forget_puts();
   outgoing_.clear();
   spare_.clear();
   incoming_.clear();

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "transports/core_state.h"
 #include "transports/shared_memory.h"
 #include "transports/ucx.h"
 #include "transports/ucx_wire.h"
@@ -99,16 +100,7 @@ struct Endpoint {
   bool is_open() const { return !greets || (greeted && (heard || !tells_failures)); }
 };
 
-struct LinkState {
-  std::uint32_t id = 0;
-  std::shared_ptr<Endpoint> endpoint;  // null when the peer could not be reached at all
-  std::size_t puts = 0;                // accepted, Ended not handed out
-  std::size_t notices = 0;             // bare ones that UCX still holds
-  bool down = false;
-  bool told_down = false;
-
-  std::uint64_t nonce() const { return endpoint ? endpoint->nonce : 0; }
-};
+using LinkState = LinkTo<Endpoint>;
 
 // A region on a peer.
 struct RemoteState {
@@ -184,12 +176,6 @@ class Core {
   // The parts that have come of the last put of a peer that was split.
   struct Coming {
     std::uint64_t put = 0, parts = 0;
-  };
-
-  struct EndedPut {
-    Ended ended;
-    std::shared_ptr<LinkState> link;
-    std::shared_ptr<RegionState> source;
   };
 
   struct Closing {
@@ -278,9 +264,7 @@ class Core {
   std::unordered_map<Incoming*, std::unique_ptr<Incoming>> incoming_;
 
   std::size_t unseen_ = 0;  // messages that UCX still holds on endpoints over shared memory
-  std::vector<EndedPut> ended_;
-  std::vector<Notice> notices_;
-  std::vector<std::uint32_t> down_;
+  News<LinkState, RegionState> news_;
 
   Traffic traffic_;
   std::uint64_t refused_ = 0;  // messages from outside that made no sense, or named what is not there

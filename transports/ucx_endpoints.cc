@@ -50,10 +50,7 @@ Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
   links_.emplace(link->id, link);
   const auto known = endpoints_.find(address.nonce);
   link->endpoint = known != endpoints_.end() ? known->second : reach(address);
-  if (!link->endpoint) {
-    link->down = link->told_down = true;
-    down_.push_back(link->id);
-  }
+  if (!link->endpoint) news_.lose(*link);
   return link;
 }
 

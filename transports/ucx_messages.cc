@@ -218,7 +218,7 @@ void Core::sent(Outgoing* outgoing, Errc status) {
   if (outgoing->under_way > 0 && --outgoing->under_way > 0) return;
   status = outgoing->status;
   if (outgoing->is_put() && !outgoing->given_up)
-    ended_.push_back({{outgoing->token, status}, outgoing->link, outgoing->source});
+    news_.ended.push_back({{outgoing->token, status}, outgoing->link, outgoing->source});
   if (outgoing->kind == Kind::notice) --outgoing->link->notices;
   recycle(outgoing);
 }
@@ -229,7 +229,7 @@ void Core::on_error(void* arg, ucp_ep_h, ucs_status_t) {
 }
 
 void Core::deliver(std::span<const std::byte> notice, std::uint64_t put_size) {
-  Notice& to = notices_.emplace_back();
+  Notice& to = news_.notices.emplace_back();
   to.size = static_cast<std::uint16_t>(notice.size());
   std::copy(notice.begin(), notice.end(), to.data.begin());
   traffic_.bytes_received += put_size + notice.size();

@@ -96,62 +96,21 @@ Result<> Peer::compose() {
     shard = std::move(shards[self()]);
     total_samples = data.train->samples;
   }
-  GOSSAMER_TRY_ASSIGN(task_, make_task(training.task, data, std::move(shard), training.batch_size, self(), peers(), run_.seed));
-  const RunLength length = run_length(training, peers(), total_samples, task_->steps_per_epoch());
-  steps_ = length.steps;
-  steps_per_epoch_ = length.steps_per_epoch;
-  interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, steps_ / kIntervalsPerRun);
-
+  GOSSAMER_TRY_ASSIGN(stack_.task, make_task(training.task, data, std::move(shard), training.batch_size, self(), peers(), run_.seed));
   GOSSAMER_TRY_ASSIGN(compressor_, make_compressor(run_.compression));
-  const std::size_t size = task_->layout().size();
-  parts_ = cut_into_parts(run_, task_->layout());
-  std::vector<EnginePart> exchanged;
-  std::size_t payload_size_max = 0;
-  for (const LayoutPart& part : parts_) {
-    const MixerSetup mixing = mixer_setup(run_, self(), *topology_, *compressor_, part.layout, mixers_.size());
-    GOSSAMER_TRY_ASSIGN(auto mixer, make_mixer(run_.algorithm, mixing));
-    payload_size_max = std::max(payload_size_max, mixer->payload_capacity());
-    exchanged.push_back({part.offset, part.layout.size(), mixer.get()});
-    mixers_.push_back(std::move(mixer));
-  }
-  const bool elastic = run_.membership.mode == MembershipMode::elastic;
-  transport_ = std::make_unique<Transport>(TransportSetup{.self = self(),
-                                                          .peers = peers(),
-                                                          .incarnation = roster_.peers[self()].incarnation,
-                                                          .run = mix_seed(run_.seed, size),
-                                                          .payload_size_max = payload_size_max,
-                                                          .window = window_for(parts_.size()),
-                                                          .checksum = run_.transport.checksum},
-                                           *fabric_, clock_);
+  PeerStackSetup setup{.self = self(), .life = roster_.peers[self()].incarnation, .newcomer = roster_.started, .samples = total_samples};
+  setup.alive.resize(peers());
+  setup.ended.resize(peers());
+  for (const Roster::Entry& peer : roster_.peers) (peer.alive ? setup.alive : setup.ended)[peer.rank] = peer.incarnation;
+  GOSSAMER_TRY(stack_.compose(run_, *topology_, *compressor_, *fabric_, clock_, stream_, std::move(setup)));
+  interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, stack_.length.steps / kIntervalsPerRun);
   // A newcomer is introduced to the others when it is one of them.
   for (const Roster::Entry& peer : roster_.peers)
-    if (peer.rank != self() && !roster_.started) GOSSAMER_TRY(transport_->set_peer(peer.rank, peer.transport_address, peer.incarnation));
-  engine_ = std::make_unique<Engine>(EngineSetup{.self = self(), .peers = peers(), .vector_size = size,
-                                                  .rounds_open = rounds_open(run_), .skips_max = run_.synchrony.skips_max, .round_deadline = run_.deadlines.round,
-                                                  .elastic = elastic},
-                                     clock_, *topology_, exchanged, *transport_, stream_);
-
-  model_ = AlignedBuffer<float>(size);
-  task_->initialise(run_.seed, model_.span());
-  GOSSAMER_TRY_ASSIGN(optimizer_, make_optimizer(training.optimizer, size));
-  trainer_ = std::make_unique<Trainer>(*task_, *optimizer_, training.optimizer, training.schedule,
-                                       length.epochs, stream_, model_.span(), steps_per_epoch_);
-  const WorkerSetup working =
-      worker_setup(run_, engine_->traits(), steps_, gradient_scale(run_, task_->samples(), total_samples, peers()));
-  worker_ = std::make_unique<Worker>(working, *trainer_, *engine_);
-  driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, control_->wake_fd(), overlaps(working));
-  if (elastic) {
-    std::vector<Incarnation> alive(peers()), ended(peers());
-    for (const Roster::Entry& peer : roster_.peers) (peer.alive ? alive : ended)[peer.rank] = peer.incarnation;
-    elastic_ = std::make_unique<Elastic>(ElasticSetup{.self = self(), .life = roster_.peers[self()].incarnation, .alive = std::move(alive),
-                                                      .ended = std::move(ended), .hub = engine_->traits().hub, .newcomer = roster_.started,
-                                                      .rounds_shared = !engine_->traits().asynchronous,
-                                                      .local_steps = run_.synchrony.local_steps},
-                                         *topology_, *engine_, *trainer_);
-  }
+    if (peer.rank != self() && !roster_.started) GOSSAMER_TRY(stack_.transport->set_peer(peer.rank, peer.transport_address, peer.incarnation));
+  driver_ = std::make_unique<EngineDriver>(*stack_.engine, *fabric_, clock_, control_->wake_fd(), overlaps(stack_.working));
   if (roster_.started) gatherer_.reset();  // somebody will tell
   if (gatherer_ == self()) {
-    coordinator_ = std::make_unique<Coordinator>(run_, *topology_, task_->layout(), log_, process_.out, peers());
+    coordinator_ = std::make_unique<Coordinator>(run_, *topology_, stack_.task->layout(), log_, process_.out, peers());
     GOSSAMER_TRY(coordinator_->open());
     const char* terminal = std::getenv("TERM");
     status_ = std::make_unique<StatusLine>(make_status_line(STDOUT_FILENO, status_mode(STDOUT_FILENO, !process_.status_line, terminal ? terminal : "")));
@@ -162,7 +121,7 @@ Result<> Peer::compose() {
 // Everybody starts from the model of rank 0.  Its seed usually makes the same bits everywhere; where it does not (another
 // machine's libm), the model itself travels.
 Result<> Peer::agree_on_start() {
-  const auto hash = XXH3_64bits(model_.data(), model_.size() * sizeof(float));
+  const auto hash = XXH3_64bits(stack_.model.data(), stack_.model.size() * sizeof(float));
   const Time deadline = clock_.now() + run_.deadlines.join;
   const auto next = [&](std::string_view topic) -> Result<Message> {
     for (;;) {
@@ -188,15 +147,15 @@ Result<> Peer::agree_on_start() {
                                                  seconds(run_.deadlines.join)));
     }
     for (const auto& [peer, reply] : replies)
-      GOSSAMER_TRY(tell(peer, messages::kStart, reply == "same" ? std::string() : messages::pack(model_.span())));
+      GOSSAMER_TRY(tell(peer, messages::kStart, reply == "same" ? std::string() : messages::pack(stack_.model.span())));
   } else {
     GOSSAMER_TRY_ASSIGN(const Message theirs, next(messages::kStartHash));
     const bool same = theirs.bytes == std::to_string(hash);
     GOSSAMER_TRY(control_->send(0, messages::kStartReply, same ? "same" : "send"));
     GOSSAMER_TRY_ASSIGN(const Message start, next(messages::kStart));
-    if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, model_.span()));
+    if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, stack_.model.span()));
   }
-  engine_->start(model_.span());
+  stack_.engine->start(stack_.model.span());
   begun_ = true;
   started_ = clock_.now();
   return {};
@@ -206,7 +165,7 @@ Result<> Peer::agree_on_start() {
 Result<> Peer::catch_up() {
   log_.info("the run is under way; asking a neighbour for its model");
   const Time deadline = clock_.now() + run_.deadlines.join;
-  while (!elastic_->member()) {
+  while (!stack_.elastic->member()) {
     GOSSAMER_TRY(check_control());
     if (!control_->receive(messages::kOver, {}).empty()) {
       over_ = true;
@@ -217,8 +176,8 @@ Result<> Peer::catch_up() {
       return fail(Errc::timed_out, fmt::format("the members of the run did not take this peer in within {:g} s (deadlines.join)",
                                                seconds(run_.deadlines.join)));
   }
-  log_.info("member of view {} from round {} on", elastic_->view().number, engine_->next_round());
-  interval_step_ = worker_->steps();
+  log_.info("member of view {} from round {} on", stack_.elastic->view().number, stack_.engine->next_round());
+  interval_step_ = stack_.worker->steps();
   started_ = clock_.now();
   return {};
 }
@@ -228,18 +187,18 @@ Result<> Peer::train() {
     Wants wants;
     {
       const auto guard = driver_->lock();
-      wants = worker_->advance();
+      wants = stack_.worker->advance();
     }
     if (wants == Wants::done) break;
     GOSSAMER_TRY(drive(wants));
   }
   wall_s_ = since_start();
-  if (engine_->traits().asynchronous) {
+  if (stack_.engine->traits().asynchronous) {
     GOSSAMER_TRY(all_trained());
     const auto guard = driver_->lock();
-    worker_->settle();
+    stack_.worker->settle();
   }
-  if (interval_step_ != steps_) record(true);
+  if (interval_step_ != stack_.length.steps) record(true);
   return {};
 }
 
@@ -272,7 +231,7 @@ Result<> Peer::drive(Wants wants) {
     bool held = false;
     {
       const auto guard = driver_->lock();
-      held = elastic_ && engine_->held();
+      held = stack_.elastic && stack_.engine->held();
     }
     // While a view is being agreed on it is the control plane that is waited for.
     GOSSAMER_TRY(held ? driver_->pause(std::chrono::milliseconds(100)) : driver_->wait(std::chrono::milliseconds(100)));
@@ -283,35 +242,35 @@ Result<> Peer::drive(Wants wants) {
       held_since_ = begin;
     } else if (clock_.now() - *held_since_ > run_.deadlines.round + run_.deadlines.silence) {
       return fail(Errc::timed_out, fmt::format("the members did not agree on a view after view {} within {:g} s (deadlines.round and silence)",
-                                               elastic_->view().number, seconds(run_.deadlines.round + run_.deadlines.silence)));
+                                               stack_.elastic->view().number, seconds(run_.deadlines.round + run_.deadlines.silence)));
     }
     return check_control();
   }
   // The model of a finished step is at rest here: this is where it is measured.
-  if (const std::uint64_t step = worker_->steps(); step > interval_step_ && step % interval_ == 0) record(false);
-  if (elastic_) {
+  if (const std::uint64_t step = stack_.worker->steps(); step > interval_step_ && step % interval_ == 0) record(false);
+  if (stack_.elastic) {
     at_rest_ = true;
     GOSSAMER_TRY(check_control());
     at_rest_ = false;
     // A view may have begun to be agreed on, and nothing is to be published meanwhile.
-    if (!worker_->may_compute()) return {};
+    if (!stack_.worker->may_compute()) return {};
   }
   const Time compute = clock_.now();
   Duration slept{};
   std::size_t elements = 0;
-  GOSSAMER_TRY(worker_->compute([&](std::size_t part) {
+  GOSSAMER_TRY(stack_.worker->compute([&](std::size_t part) {
     // The control plane waits until every part is published: a view in between would find the round half begun.
-    elements += parts_[part].layout.size();
-    sleep_till_pace(compute, backward_share(elements, model_.size()), &slept);
+    elements += stack_.parts[part].layout.size();
+    sleep_till_pace(compute, backward_share(elements, stack_.model.size()), &slept);
     {
       const auto guard = driver_->lock();
-      worker_->publish(part);
+      stack_.worker->publish(part);
     }
     return driver_->nudge();
   }));
   while (!sleep_till_pace(compute, 1, &slept)) GOSSAMER_TRY(check_control());
   compute_ += clock_.now() - compute;
-  interval_loss_ += worker_->last_loss();
+  interval_loss_ += stack_.worker->last_loss();
   ++losses_;
   GOSSAMER_TRY(driver_->nudge());
   return check_control();
@@ -339,30 +298,30 @@ void Peer::record(bool last) {
   messages::Record message;
   IntervalRecord& row = message.record;
   row.peer = self();
-  row.step = worker_->steps();
-  row.epoch = static_cast<double>(row.step) / steps_per_epoch_;
+  row.step = stack_.worker->steps();
+  row.epoch = static_cast<double>(row.step) / stack_.length.steps_per_epoch;
   row.seconds = since_start();
   row.loss = losses_ ? interval_loss_ / static_cast<double>(losses_) : kUnknown;
-  row.learning_rate = trainer_->learning_rate();
+  row.learning_rate = stack_.trainer->learning_rate();
   const double elapsed = row.seconds - interval_seconds_;
-  row.samples_per_s = elapsed > 0 ? static_cast<double>((row.step - interval_step_) * task_->batch_size()) / elapsed : kUnknown;
+  row.samples_per_s = elapsed > 0 ? static_cast<double>((row.step - interval_step_) * stack_.task->batch_size()) / elapsed : kUnknown;
   const double every = run_.report.evaluate_every_epochs;
   if (every > 0) {
-    const auto due = [&](std::uint64_t step) { return std::floor(static_cast<double>(step) / steps_per_epoch_ / every + 1e-9); };
+    const auto due = [&](std::uint64_t step) { return std::floor(static_cast<double>(step) / stack_.length.steps_per_epoch / every + 1e-9); };
     if (last || due(row.step) > due(interval_step_)) {
-      const Evaluation evaluation = task_->evaluate(stream_, model_.span(), kLiveSamples);
+      const Evaluation evaluation = stack_.task->evaluate(stream_, stack_.model.span(), kLiveSamples);
       row.test_loss = evaluation.loss;
       row.accuracy = evaluation.accuracy;
     }
   }
   message.sketch.resize(kSketchSize);
-  sketch(model_.span(), mix_seed(run_.seed, row.step), message.sketch);
+  sketch(stack_.model.span(), mix_seed(run_.seed, row.step), message.sketch);
   {
     const auto guard = driver_->lock();
-    const EngineStats stats = engine_->stats();
+    const EngineStats stats = stack_.engine->stats();
     row.round = stats.rounds;
     row.correction_norm = stats.rounds ? stats.correction_norm : kUnknown;
-    for (const auto& [peer, round] : stats.last_from) row.staleness[peer] = engine_->next_round() - 1 - std::min(round, engine_->next_round() - 1);
+    for (const auto& [peer, round] : stats.last_from) row.staleness[peer] = stack_.engine->next_round() - 1 - std::min(round, stack_.engine->next_round() - 1);
     const Traffic traffic = fabric_->traffic();
     row.bytes_sent = traffic.bytes_sent;
     row.bytes_received = traffic.bytes_received;
@@ -372,7 +331,7 @@ void Peer::record(bool last) {
   interval_loss_ = 0;
   losses_ = 0;
   std::string packed = messages::pack(message);
-  if (elastic_) {
+  if (stack_.elastic) {
     constexpr std::size_t kRowsKept = 1000;
     rows_.push_back(packed);
     if (rows_.size() > kRowsKept) rows_.pop_front();
@@ -386,9 +345,9 @@ void Peer::show() {
   for (const Interval& interval : coordinator_->intervals()) {
     const double accuracy = std::isnan(interval.accuracy) ? shown_.accuracy : interval.accuracy;  // not measured every time
     shown_ = {.step = interval.step,
-              .steps = steps_,
+              .steps = stack_.length.steps,
               .epoch = interval.epoch,
-              .epochs = run_.trainer.steps ? std::round(10 * static_cast<double>(steps_) / steps_per_epoch_) / 10 : run_.trainer.epochs,
+              .epochs = run_.trainer.steps ? std::round(10 * static_cast<double>(stack_.length.steps) / stack_.length.steps_per_epoch) / 10 : run_.trainer.epochs,
               .loss = interval.loss,
               .accuracy = accuracy,
               .consensus_distance = interval.consensus_distance,
@@ -403,7 +362,7 @@ Result<> Peer::finish() {
   const Time deadline = clock_.now() + run_.deadlines.round;
   const auto drained = [&] {
     const auto guard = driver_->lock();
-    return engine_->drained();
+    return stack_.engine->drained();
   };
   while (!drained()) {
     GOSSAMER_TRY(check_control());
@@ -413,14 +372,14 @@ Result<> Peer::finish() {
   PeerSummary own;
   own.peer = self();
   own.host = roster_.peers[self()].host;
-  own.steps = worker_->steps();
-  own.samples = task_->samples();
-  const Evaluation evaluation = task_->evaluate(stream_, model_.span());
+  own.steps = stack_.worker->steps();
+  own.samples = stack_.task->samples();
+  const Evaluation evaluation = stack_.task->evaluate(stream_, stack_.model.span());
   own.loss = evaluation.loss;
   own.accuracy = evaluation.accuracy;
   {
     const auto guard = driver_->lock();
-    own.rounds = engine_->rounds_closed();
+    own.rounds = stack_.engine->rounds_closed();
     const Traffic traffic = fabric_->traffic();
     own.bytes_sent = traffic.bytes_sent;
     own.bytes_received = traffic.bytes_received;
@@ -429,12 +388,12 @@ Result<> Peer::finish() {
   own.compute_s = seconds(compute_);
   own.wait_s = seconds(wait_);
   summary_ = messages::pack(own);
-  last_model_ = messages::pack(model_.span());
+  last_model_ = messages::pack(stack_.model.span());
   GOSSAMER_TRY(hand_in());
   GOSSAMER_TRY(gather(own.rounds));
   results_sent_ = true;
   auto ended = barrier("end", run_.deadlines.round + run_.deadlines.join);
-  if (!ended && coordinator_ && elastic_ && ended.error().code == Errc::timed_out) {
+  if (!ended && coordinator_ && stack_.elastic && ended.error().code == Errc::timed_out) {
     log_.warn("the results are written, but not everybody has come to the end: {}", ended.error().message);
     return {};
   }

@@ -11,23 +11,15 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/result.h"
-#include "gossip/engine.h"
-#include "gossip/mixer.h"
 #include "kernels/compressor.h"
 #include "runtime/control/control.h"
 #include "runtime/coordinator.h"
-#include "runtime/elastic.h"
 #include "runtime/engine_driver.h"
+#include "runtime/peer_stack.h"
 #include "runtime/report/status_line.h"
 #include "runtime/run_command.h"
-#include "runtime/worker.h"
 #include "topologies/topology.h"
-#include "trainer/optimizer.h"
-#include "trainer/task.h"
-#include "trainer/trainer.h"
-#include "transports/channel.h"
 #include "transports/fabric.h"
 
 namespace gossamer {
@@ -78,18 +70,9 @@ class Peer {
   std::unique_ptr<Control> control_;
   Roster roster_;
 
-  std::unique_ptr<Task> task_;
   std::unique_ptr<Compressor> compressor_;
-  std::vector<LayoutPart> parts_;
-  std::vector<std::unique_ptr<Mixer>> mixers_;  // one for each part
-  std::unique_ptr<Transport> transport_;
-  std::unique_ptr<Engine> engine_;
-  AlignedBuffer<float> model_;
-  std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<Trainer> trainer_;
-  std::unique_ptr<Worker> worker_;
+  PeerStack stack_;
   std::unique_ptr<EngineDriver> driver_;
-  std::unique_ptr<Elastic> elastic_;          // where members may change
   std::set<PeerId> departed_;                 // left, and the rest of the peers know
   std::optional<Time> held_since_;            // a view is being agreed on
   bool over_ = false;                         // came when the run was done
@@ -103,8 +86,6 @@ class Peer {
   bool begun_ = false;                        // the common start is behind this peer
   bool told_ = false;  // the control plane has said who is lost
 
-  std::uint64_t steps_ = 0;           // in the run
-  double steps_per_epoch_ = 1;        // of the whole run: the same at every peer, whatever its share of the data
   std::uint64_t interval_ = 1;        // steps between records
   Time started_;
   double wall_s_ = 0;

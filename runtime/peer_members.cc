@@ -17,21 +17,21 @@ Result<> Peer::check_control() {
     show();
   }
   for (const Death& death : control_->deaths()) {
-    if (results_sent_ && !elastic_ && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
+    if (results_sent_ && !stack_.elastic && death.rank != 0) continue;  // the control plane has told it; rank 0 decides what is missing
     GOSSAMER_TRY(gone(death));
   }
   // Behind the deaths: a launcher stops everybody when one has died, and who is asked to stop still says why.
   if (process_.stop && *process_.stop) return fail(Errc::interrupted, "asked to stop");
   // Before the farewells, which say less.
   for (const Message& message : control_->receive(messages::kAbort, {})) {
-    if (elastic_ && (begun_ || message.from != 0)) {
+    if (stack_.elastic && (begun_ || message.from != 0)) {
       event(LogLevel::warn, fmt::format("peer {} gives up: {}", message.from, message.bytes));
       continue;
     }
     told_ = true;
     return fail(Errc::peer_gone, fmt::format("peer {} on {} gave up: {}", message.from, roster_.peers[message.from].host, message.bytes));
   }
-  if (elastic_) GOSSAMER_TRY(follow_members());
+  if (stack_.elastic) GOSSAMER_TRY(follow_members());
   return control_->standing();
 }
 
@@ -51,14 +51,14 @@ Result<> Peer::gone(const Death& death) {
   std::string text = fmt::format("peer {} on {} (pid {}) is gone: {}, silent for {:.1f} s", death.rank, death.host, death.pid, name(death.how),
                                  seconds(death.silent));
   if (death.pid == 0) text = fmt::format("peer {} is gone: {}, in its life {}, of which nobody had told", death.rank, name(death.how), death.incarnation);
-  if (!elastic_ || (death.rank == 0 && !begun_)) {
+  if (!stack_.elastic || (death.rank == 0 && !begun_)) {
     told_ = true;
     return fail(Errc::peer_gone, std::move(text));
   }
   event(LogLevel::warn, text + "; the others go on");
   if (coordinator_) coordinator_->left(death.rank);
   const auto guard = driver_->lock();
-  elastic_->died(death.rank, death.incarnation);
+  stack_.elastic->died(death.rank, death.incarnation);
   return {};
 }
 
@@ -69,7 +69,7 @@ Result<> Peer::follow_members() {
     event(LogLevel::info, fmt::format("peer {} is back: pid {} on {}, life {}", entry.rank, entry.pid, entry.host, entry.incarnation));
     roster_.peers[entry.rank] = entry;
     departed_.erase(entry.rank);
-    elastic_->returned(entry.rank, entry.incarnation);
+    stack_.elastic->returned(entry.rank, entry.incarnation);
     if (coordinator_ && results_sent_) GOSSAMER_TRY(tell(entry.rank, messages::kOver, ""));
   }
   if (!results_sent_)
@@ -78,17 +78,17 @@ Result<> Peer::follow_members() {
       if (peer == 0 && !begun_) return fail(Errc::peer_gone, "peer 0 has left the run before all had begun");
       event(LogLevel::warn, fmt::format("peer {} has left; the others go on", peer));
       if (coordinator_) coordinator_->left(peer);
-      elastic_->died(peer, roster_.peers[peer].incarnation);
+      stack_.elastic->died(peer, roster_.peers[peer].incarnation);
     }
   for (const std::string_view topic : {Elastic::kViews, Elastic::kStatePlease, Elastic::kState})
-    for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(elastic_->heard(message.from, topic, message.bytes));
-  for (const Message& message : control_->receive(messages::kGathers, {})) elastic_->told_head(message.from);
-  if (at_rest_) elastic_->at_rest();
-  for (auto& message : elastic_->take_messages())
+    for (const Message& message : control_->receive(topic, {})) GOSSAMER_TRY(stack_.elastic->heard(message.from, topic, message.bytes));
+  for (const Message& message : control_->receive(messages::kGathers, {})) stack_.elastic->told_head(message.from);
+  if (at_rest_) stack_.elastic->at_rest();
+  for (auto& message : stack_.elastic->take_messages())
     if (const auto sent = control_->send(message.to, message.topic, std::move(message.bytes)); !sent)
       log_.debug("{} to peer {} was not sent: {}", message.topic, message.to, sent.error().message);
-  for (const auto& [peer, life] : elastic_->take_newcomers()) {
-    GOSSAMER_TRY(transport_->set_peer(peer, roster_.peers[peer].transport_address, life));
+  for (const auto& [peer, life] : stack_.elastic->take_newcomers()) {
+    GOSSAMER_TRY(stack_.transport->set_peer(peer, roster_.peers[peer].transport_address, life));
     if (!coordinator_) continue;
     coordinator_->came(peer, since_start());
     trained_.erase(peer);
@@ -96,14 +96,14 @@ Result<> Peer::follow_members() {
     if (all_trained_) GOSSAMER_TRY(tell(peer, messages::kAllTrained, ""));
   }
   if (results_sent_) return follow_gatherer();  // whatever becomes of the members then
-  if (elastic_->error()) return Failure(*elastic_->error());
+  if (stack_.elastic->error()) return Failure(*stack_.elastic->error());
   return follow_gatherer();
 }
 
 // In an elastic run the receiver may be gone, which its death or farewell tells in its own time.
 Result<> Peer::tell(PeerId to, std::string_view topic, std::string bytes) {
   const auto sent = control_->send(to, topic, std::move(bytes));
-  if (!sent && elastic_ && sent.error().code == Errc::peer_gone) {
+  if (!sent && stack_.elastic && sent.error().code == Errc::peer_gone) {
     log_.debug("{} to peer {} was not sent: {}", topic, to, sent.error().message);
     return {};
   }

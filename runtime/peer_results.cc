@@ -13,9 +13,9 @@ namespace gossamer {
 
 // Another peer gathers now, perhaps this one.
 Result<> Peer::follow_gatherer() {
-  if (elastic_->head() == gatherer_) return {};
+  if (stack_.elastic->head() == gatherer_) return {};
   const bool told = !gatherer_;  // a newcomer
-  gatherer_ = elastic_->head();
+  gatherer_ = stack_.elastic->head();
   if (!gatherer_) return {};
   if (gatherer_ == self()) {
     if (results_sent_) {  // they are written; not everybody may have heard of it
@@ -23,11 +23,11 @@ Result<> Peer::follow_gatherer() {
         if (peer != self()) GOSSAMER_TRY(tell(peer, messages::kOver, ""));
       return {};
     }
-    coordinator_ = std::make_unique<Coordinator>(run_, *topology_, task_->layout(), log_, process_.out, peers());
+    coordinator_ = std::make_unique<Coordinator>(run_, *topology_, stack_.task->layout(), log_, process_.out, peers());
     GOSSAMER_TRY(coordinator_->resume());
     event(LogLevel::warn, fmt::format("peer {} gathers the results from here on, in {}", self(), process_.out));
     for (PeerId peer = 0; peer < peers(); ++peer) {
-      if (!elastic_->view().has(peer)) coordinator_->left(peer);
+      if (!stack_.elastic->view().has(peer)) coordinator_->left(peer);
       if (peer != self()) GOSSAMER_TRY(tell(peer, messages::kGathers, ""));
     }
   }
@@ -46,7 +46,7 @@ Result<> Peer::hand_in() {
 
 // Until everybody's results are written, here or, in an elastic run, wherever they are gathered.
 Result<> Peer::gather(Round rounds) {
-  if (!coordinator_ && !elastic_) return {};
+  if (!coordinator_ && !stack_.elastic) return {};
   const auto patience = [&] { return clock_.now() + run_.deadlines.round + (coordinator_ ? Duration{} : run_.deadlines.join); };
   Time deadline = patience();
   for (bool mine = coordinator_ != nullptr; !coordinator_ || !coordinator_->complete();) {
@@ -62,11 +62,11 @@ Result<> Peer::gather(Round rounds) {
     return fail(Errc::timed_out, fmt::format("no final model came from peer {}", fmt::join(coordinator_->missing(), ", ")));
   }
   if (status_) status_->finish(shown_);
-  const auto samples = static_cast<double>(steps_ * coordinator_->present() * task_->batch_size());
-  GOSSAMER_TRY_ASSIGN(const RunSummary summary, coordinator_->finish(*task_, stream_, engine_->traits().hub, wall_s_, samples, rounds));
+  const auto samples = static_cast<double>(stack_.length.steps * coordinator_->present() * stack_.task->batch_size());
+  GOSSAMER_TRY_ASSIGN(const RunSummary summary, coordinator_->finish(*stack_.task, stream_, stack_.engine->traits().hub, wall_s_, samples, rounds));
   if (process_.status_line) fmt::print("{}", comparison_text({{run_.name, summary}}));
   // A newcomer that is no member yet need not become one.
-  for (PeerId peer = 0; elastic_ && peer < peers(); ++peer)
+  for (PeerId peer = 0; stack_.elastic && peer < peers(); ++peer)
     if (peer != self()) GOSSAMER_TRY(tell(peer, messages::kOver, ""));
   return {};
 }

@@ -41,8 +41,8 @@ void Simulation::run(Peer& peer) {
 // What the control plane has to say, in the order in which a peer's process takes it (runtime/peer.cc).  False when that ended
 // the peer.
 bool Simulation::follow(Peer& peer, bool at_rest) {
-  if (!peer.elastic) return true;
-  Elastic& elastic = *peer.elastic;
+  if (!peer.stack.elastic) return true;
+  Elastic& elastic = *peer.stack.elastic;
   const auto before = elastic.view().number;
   for (const auto& [who, life] : control_->take_deaths(peer.id)) elastic.died(who, life);
   for (const auto& [who, life] : control_->take_returns(peer.id)) elastic.returned(who, life);
@@ -62,7 +62,7 @@ bool Simulation::follow(Peer& peer, bool at_rest) {
       end(peer, Error{Errc::internal, fmt::format("nobody has told it where life {} of peer {} is", life, who)});
       return false;
     }
-    if (const auto known = peer.transport->set_peer(who, addresses_.at({who, life}), life); !known) {
+    if (const auto known = peer.stack.transport->set_peer(who, addresses_.at({who, life}), life); !known) {
       end(peer, known.error());
       return false;
     }
@@ -83,7 +83,7 @@ bool Simulation::follow(Peer& peer, bool at_rest) {
 
 // Lends the engine time.  False when that ended the peer.
 bool Simulation::step(Peer& peer) {
-  const auto stepped = peer.engine->step();
+  const auto stepped = peer.stack.engine->step();
   if (!stepped) {
     end(peer, stepped.error());
     return false;
@@ -91,26 +91,27 @@ bool Simulation::step(Peer& peer) {
   if (setup_.check) {
     // Buffers stay when neighbours leave.
     const std::size_t links = peer.links_most = std::max(peer.links_most, network_->links(peer.id));
-    const std::size_t payloads = 2 * window_ * links + rounds_open_ * links * checkers_.size() + 8;
-    checkers_.front()->memory(peer.id, network_->memory(peer.id), slot_bytes_ * payloads);
+    const TransportSetup& channel = peer.stack.channel;
+    const std::size_t payloads = 2 * channel.window * links + rounds_open_ * links * checkers_.size() + 8;
+    checkers_.front()->memory(peer.id, network_->memory(peer.id), (channel.payload_size_max + 63) / 64 * 64 * payloads);
   }
   return true;
 }
 
 // Lets the worker do what can be done now.
 void Simulation::go_on(Peer& peer) {
-  Wants wants = peer.worker->advance();
+  Wants wants = peer.stack.worker->advance();
   while (wants == Wants::exchange) {
-    const Round closed = peer.engine->rounds_closed();
+    const Round closed = peer.stack.engine->rounds_closed();
     if (!step(peer)) return;
-    if (peer.engine->rounds_closed() == closed) return;
-    wants = peer.worker->advance();
+    if (peer.stack.engine->rounds_closed() == closed) return;
+    wants = peer.stack.worker->advance();
   }
   const Time now = queue_.now();
   peer.outcome.wait_s += seconds(now - peer.since);
   peer.since = now;
   if (wants == Wants::compute) {
-    if (!follow(peer, true) || !peer.worker->may_compute()) return;
+    if (!follow(peer, true) || !peer.stack.worker->may_compute()) return;
     const Duration drawn = setup_.network.compute.draw(peer.compute);
     const Duration needed(std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(drawn.count()) * peer.factor)));
     begin_computing(peer, needed);
@@ -129,11 +130,11 @@ void Simulation::go_on(Peer& peer) {
 void Simulation::begin_computing(Peer& peer, Duration needed) {
   peer.computing = true;
   const Time now = queue_.now();
-  if (peer.worker->in_parts()) {
+  if (peer.stack.worker->in_parts()) {
     std::size_t elements = 0;
-    peer.computed = peer.worker->compute([&](std::size_t part) -> Result<> {
-      elements += peer.parts[part].layout.size();
-      const double passed = backward_share(elements, peer.model.size());
+    peer.computed = peer.stack.worker->compute([&](std::size_t part) -> Result<> {
+      elements += peer.stack.parts[part].layout.size();
+      const double passed = backward_share(elements, peer.stack.model.size());
       queue_.at(now + Duration(static_cast<std::int64_t>(passed * static_cast<double>(needed.count()))), [this, &peer, part] { leave(peer, part); });
       return {};
     });
@@ -144,7 +145,7 @@ void Simulation::begin_computing(Peer& peer, Duration needed) {
 void Simulation::leave(Peer& peer, std::size_t part) {
   if (peer.ended) return;
   if (queue_.now() < peer.frozen_until) return queue_.at(peer.frozen_until, [this, &peer, part] { leave(peer, part); });
-  peer.worker->publish(part);
+  peer.stack.worker->publish(part);
   if (step(peer)) arm(peer);
 }
 
@@ -158,18 +159,18 @@ void Simulation::computed(Peer& peer) {
   peer.computing = false;
   peer.outcome.compute_s += seconds(now - peer.since);
   peer.since = now;
-  queue_.trace().record({3, static_cast<std::uint64_t>(now.ns), peer.id, peer.worker->steps()});
-  if (!peer.worker->in_parts()) peer.computed = peer.worker->compute();
+  queue_.trace().record({3, static_cast<std::uint64_t>(now.ns), peer.id, peer.stack.worker->steps()});
+  if (!peer.stack.worker->in_parts()) peer.computed = peer.stack.worker->compute();
   if (!peer.computed) return end(peer, peer.computed.error());
   if (!step(peer) || !follow(peer, false)) return;
   go_on(peer);
-  if (const std::uint64_t step = peer.worker->steps(); step > 0 && step % sample_every_ == 0) sample(step);
+  if (const std::uint64_t step = peer.stack.worker->steps(); step > 0 && step % sample_every_ == 0) sample(step);
   arm(peer);
 }
 
 void Simulation::arm(Peer& peer) {
   if (peer.ended || (peer.computing && !threaded_)) return;
-  const Time due = peer.clock->when(peer.engine->next_deadline());
+  const Time due = peer.clock->when(peer.stack.engine->next_deadline());
   schedule(peer, due < queue_.now() + kSleepLeast ? queue_.now() + kSleepLeast : due);
 }
 
@@ -261,7 +262,7 @@ void Simulation::watch_over() {
 bool Simulation::at_rest() const {
   if (control_ && !control_->quiet()) return false;
   return std::all_of(peers_.begin(), peers_.end(), [this](const auto& peer) {
-    return gone(*peer) || (peer->engine->drained() && !peer->engine->held());
+    return gone(*peer) || (peer->stack.engine->drained() && !peer->stack.engine->held());
   });
 }
 

@@ -11,20 +11,14 @@
 #include <utility>
 #include <vector>
 
-#include "base/layout.h"
-#include "base/memory.h"
 #include "base/random.h"
-#include "gossip/engine.h"
-#include "runtime/elastic.h"
+#include "runtime/peer_stack.h"
 #include "runtime/simulator/checkers.h"
 #include "runtime/simulator/control.h"
 #include "runtime/simulator/events.h"
 #include "runtime/simulator/network.h"
 #include "runtime/simulator/simulation.h"
-#include "runtime/worker.h"
 #include "trainer/data.h"
-#include "trainer/trainer.h"
-#include "transports/channel.h"
 
 namespace gossamer::sim {
 
@@ -34,16 +28,7 @@ struct Peer {
   Incarnation life = 1;
   std::unique_ptr<PeerClock> clock;
   std::unique_ptr<Fabric> fabric;
-  std::unique_ptr<Task> task;
-  std::vector<LayoutPart> parts;
-  std::vector<std::unique_ptr<Mixer>> mixers;  // one for each part
-  std::unique_ptr<Transport> transport;
-  std::unique_ptr<Engine> engine;
-  AlignedBuffer<float> model;
-  std::unique_ptr<Optimizer> optimizer;
-  std::unique_ptr<Trainer> trainer;
-  std::unique_ptr<Worker> worker;
-  std::unique_ptr<Elastic> elastic;  // where members may change
+  PeerStack stack;
 
   Random compute;
   double factor = 1;
@@ -79,7 +64,7 @@ class Simulation {
   std::unique_ptr<Checkers> make_checkers(std::size_t vector_size, const MixerTraits& traits) const;
   void started(const Peer& peer);
   static std::span<const float> range(const Peer& peer, std::size_t part) {
-    return peer.model.span().subspan(peer.parts[part].offset, peer.parts[part].layout.size());
+    return peer.stack.model.span().subspan(peer.stack.parts[part].offset, peer.stack.parts[part].layout.size());
   }
   std::size_t count() const { return peers_.size(); }
 
@@ -120,8 +105,6 @@ class Simulation {
   std::vector<std::vector<std::uint32_t>> shards_;
   bool threaded_ = false;
   std::size_t rounds_open_ = 1;
-  std::size_t slot_bytes_ = 0;
-  std::uint32_t window_ = 0;
   std::uint64_t steps_ = 0;
   std::uint64_t sample_every_ = 1;
   std::uint64_t sampled_ = 0;  // steps at the last point of the curve

@@ -18,14 +18,14 @@ namespace {
 
 double consensus(const std::vector<const Peer*>& peers, std::vector<double>* mean) {
   if (peers.empty()) return 0;
-  const std::size_t size = peers.front()->model.size();
+  const std::size_t size = peers.front()->stack.model.size();
   mean->assign(size, 0);
   for (const Peer* peer : peers)
-    for (std::size_t i = 0; i < size; ++i) (*mean)[i] += peer->model[i];
+    for (std::size_t i = 0; i < size; ++i) (*mean)[i] += peer->stack.model[i];
   for (double& value : *mean) value /= static_cast<double>(peers.size());
   double sum = 0;
   for (const Peer* peer : peers)
-    for (std::size_t i = 0; i < size; ++i) sum += (peer->model[i] - (*mean)[i]) * (peer->model[i] - (*mean)[i]);
+    for (std::size_t i = 0; i < size; ++i) sum += (peer->stack.model[i] - (*mean)[i]) * (peer->stack.model[i] - (*mean)[i]);
   return std::sqrt(sum / static_cast<double>(peers.size()));
 }
 
@@ -65,7 +65,6 @@ Result<> Simulation::compose() {
   return {};
 }
 
-// As a peer's process composes itself (runtime/peer.cc), with the checkers in between.
 Result<> Simulation::compose(Peer& peer) {
   const std::size_t n = count();
   const bool newcomer = peer.life > 1;
@@ -76,75 +75,46 @@ Result<> Simulation::compose(Peer& peer) {
   const double offset = seconds(setup_.network.clock_offset) * clock.uniform();
   peer.clock = std::make_unique<PeerClock>(queue_, from_seconds(offset), setup_.network.clock_drift * (2 * clock.uniform() - 1));
 
-  GOSSAMER_TRY_ASSIGN(peer.task, make_task(training.task, data_, shards_[peer.id], training.batch_size, peer.id, n, run_.seed));
-  const std::uint64_t samples = data_.train ? data_.train->samples : 0;
-  const RunLength length = run_length(training, n, samples, peer.task->steps_per_epoch());
-  steps_ = length.steps;
-  const std::size_t size = peer.task->layout().size();
-
-  peer.parts = cut_into_parts(run_, peer.task->layout());
-  std::vector<EnginePart> exchanged;
-  std::vector<WatchedPart> watched;
-  std::size_t payload_size_max = 0;
-  for (const LayoutPart& part : peer.parts) {
-    const std::size_t number = peer.mixers.size(), count = part.layout.size();
-    MixerSetup mixing = mixer_setup(run_, peer.id, *topology_, *compressor_, part.layout, number);
-    mixing.verify_replicas = mixing.verify_replicas || setup_.verify_replicas;
-    GOSSAMER_TRY_ASSIGN(auto mixer, make_mixer(run_.algorithm, mixing));
-    if (setup_.wrap) mixer = setup_.wrap(peer.id, std::move(mixer));
-    if (setup_.check) {
-      if (checkers_.size() <= number) checkers_.push_back(make_checkers(count, mixer->traits()));
-      mixer = watch(std::move(mixer), peer.id, *checkers_[number]);
-      watched.push_back({part.offset, count, checkers_[number].get()});
-    }
-    payload_size_max = std::max(payload_size_max, mixer->payload_capacity());
-    exchanged.push_back({part.offset, count, mixer.get()});
-    peer.mixers.push_back(std::move(mixer));
+  PeerStack& stack = peer.stack;
+  GOSSAMER_TRY_ASSIGN(stack.task, make_task(training.task, data_, shards_[peer.id], training.batch_size, peer.id, n, run_.seed));
+  PeerStackSetup setup{.self = peer.id,
+                       .life = peer.life,
+                       .newcomer = newcomer,
+                       .samples = data_.train ? data_.train->samples : 0,
+                       .verify_replicas = setup_.verify_replicas,
+                       .resend_after = setup_.network.resend_after};
+  if (control_) {
+    setup.alive = control_->roster(peer.id);
+    setup.ended = control_->ended(peer.id);
   }
-  const MixerTraits traits = peer.mixers.front()->traits();
-  const TransportSetup transport{.self = peer.id,
-                                 .peers = n,
-                                 .incarnation = peer.life,
-                                 .run = mix_seed(run_.seed, size),
-                                 .payload_size_max = payload_size_max,
-                                 .window = window_for(peer.parts.size()),
-                                 .resend_after = setup_.network.resend_after,
-                                 .checksum = run_.transport.checksum};
-  window_ = transport.window;
-  slot_bytes_ = (transport.payload_size_max + 63) / 64 * 64;
-  peer.transport = std::make_unique<Transport>(transport, *peer.fabric, *peer.clock);
+  std::vector<WatchedPart> watched;
+  setup.around_mixer = [&](std::unique_ptr<Mixer> mixer, const LayoutPart& part, std::size_t number) {
+    if (setup_.wrap) mixer = setup_.wrap(peer.id, std::move(mixer));
+    if (!setup_.check) return mixer;
+    if (checkers_.size() <= number) checkers_.push_back(make_checkers(part.layout.size(), mixer->traits()));
+    watched.push_back({part.offset, part.layout.size(), checkers_[number].get()});
+    return watch(std::move(mixer), peer.id, *checkers_[number]);
+  };
+  setup.around_optimizer = [&](std::unique_ptr<Optimizer> optimizer) {
+    return setup_.check ? watch(std::move(optimizer), peer.id, std::move(watched)) : std::move(optimizer);
+  };
+  GOSSAMER_TRY(stack.compose(run_, *topology_, *compressor_, *peer.fabric, *peer.clock, stream_, std::move(setup)));
+  steps_ = stack.length.steps;
+  threaded_ = overlaps(stack.working);
+  peer.member = !newcomer;
+  if (newcomer) return {};  // it is introduced to the others when it is one of them
+
   // Only those it may ever talk to: a thousand peers that all know each other cost a million entries.
   std::vector<PeerId> known;
-  if (traits.uses_graph && !control_) {
+  if (stack.engine->traits().uses_graph && !control_) {
     known = potential_neighbours(*topology_, peer.id);
   } else {
     for (PeerId other = 0; other < n; ++other)
       if (other != peer.id) known.push_back(other);
   }
-  // A newcomer is introduced to the others when it is one of them.
-  for (const PeerId other : known)
-    if (!newcomer) GOSSAMER_TRY(peer.transport->set_peer(other, addresses_[{other, 1}], 1));
-  peer.engine = std::make_unique<Engine>(EngineSetup{.self = peer.id, .peers = n, .vector_size = size,
-                                                      .rounds_open = rounds_open_, .skips_max = run_.synchrony.skips_max, .round_deadline = run_.deadlines.round,
-                                                      .elastic = control_ != nullptr},
-                                         *peer.clock, *topology_, exchanged, *peer.transport, stream_);
-  peer.model = AlignedBuffer<float>(size);
-  peer.task->initialise(run_.seed, peer.model.span());
-  if (!newcomer) peer.engine->start(peer.model.span());
-  GOSSAMER_TRY_ASSIGN(peer.optimizer, make_optimizer(training.optimizer, size));
-  if (setup_.check) peer.optimizer = watch(std::move(peer.optimizer), peer.id, std::move(watched));
-  if (!newcomer) started(peer);
-  peer.trainer = std::make_unique<Trainer>(*peer.task, *peer.optimizer, training.optimizer, training.schedule,
-                                           length.epochs, stream_, peer.model.span(), length.steps_per_epoch);
-  const WorkerSetup working = worker_setup(run_, traits, steps_, gradient_scale(run_, peer.task->samples(), samples, n));
-  threaded_ = overlaps(working);
-  peer.worker = std::make_unique<Worker>(working, *peer.trainer, *peer.engine);
-  if (!control_) return {};
-  peer.member = !newcomer;
-  peer.elastic = std::make_unique<Elastic>(ElasticSetup{.self = peer.id, .life = peer.life, .alive = control_->roster(peer.id), .ended = control_->ended(peer.id),
-                                                        .hub = traits.hub, .newcomer = newcomer,
-                                                        .rounds_shared = !traits.asynchronous, .local_steps = run_.synchrony.local_steps},
-                                           *topology_, *peer.engine, *peer.trainer);
+  for (const PeerId other : known) GOSSAMER_TRY(stack.transport->set_peer(other, addresses_[{other, 1}], 1));
+  stack.engine->start(stack.model.span());
+  started(peer);
   return {};
 }
 
@@ -175,11 +145,11 @@ std::vector<const Peer*> Simulation::present() const {
 // One point of the curve whenever the last peer has done so many steps.
 void Simulation::sample(std::uint64_t step) {
   const std::vector<const Peer*> peers = present();
-  for (const Peer* peer : peers) step = std::min(step, peer->worker->steps());
+  for (const Peer* peer : peers) step = std::min(step, peer->stack.worker->steps());
   if (step < sampled_ + sample_every_) return;
   sampled_ = step - step % sample_every_;
   CurvePoint point{.step = sampled_, .seconds = seconds(queue_.now() - EventQueue::kStart)};
-  for (const Peer* peer : peers) point.loss += peer->worker->last_loss() / static_cast<double>(peers.size());
+  for (const Peer* peer : peers) point.loss += peer->stack.worker->last_loss() / static_cast<double>(peers.size());
   std::vector<double> mean;
   point.consensus_distance = consensus(peers, &mean);
   curve_.push_back(point);
@@ -198,23 +168,23 @@ Result<SimulationOutcome> Simulation::conclude() {
   for (auto& peer : peers_) {
     // What others' exchanges brought after the last step.
     const bool here = whole && !gone(*peer);
-    if (here && peer->engine->traits().asynchronous) peer->worker->settle();
+    if (here && peer->stack.engine->traits().asynchronous) peer->stack.worker->settle();
     for (std::size_t part = 0; here && part < checkers_.size(); ++part)
-      checkers_[part]->at_rest(peer->id, range(*peer, part), peer->mixers[part]->mass());
+      checkers_[part]->at_rest(peer->id, range(*peer, part), peer->stack.mixers[part]->mass());
     PeerOutcome& one = peer->outcome;
-    one.steps = peer->worker->steps();
-    one.rounds = peer->engine->rounds_closed();
+    one.steps = peer->stack.worker->steps();
+    one.rounds = peer->stack.engine->rounds_closed();
     rounds = std::max(rounds, one.rounds);
-    const Evaluation evaluation = peer->task->evaluate(stream_, peer->model.span());
+    const Evaluation evaluation = peer->stack.task->evaluate(stream_, peer->stack.model.span());
     one.loss = evaluation.loss;
     one.accuracy = evaluation.accuracy;
-    one.cut_short = peer->engine->stats().cut_short;
-    if (peer->elastic) outcome.view = std::max(outcome.view, peer->elastic->view().number);
+    one.cut_short = peer->stack.engine->stats().cut_short;
+    if (peer->stack.elastic) outcome.view = std::max(outcome.view, peer->stack.elastic->view().number);
     one.bytes_sent += peer->fabric->traffic().bytes_sent;
     one.bytes_received += peer->fabric->traffic().bytes_received;
     one.memory_most = network_->memory_most(peer->id);
-    outcome.models_hash = mix_seed(outcome.models_hash, XXH3_64bits(peer->model.data(), peer->model.size() * sizeof(float)));
-    outcome.models.emplace_back(peer->model.span().begin(), peer->model.span().end());
+    outcome.models_hash = mix_seed(outcome.models_hash, XXH3_64bits(peer->stack.model.data(), peer->stack.model.size() * sizeof(float)));
+    outcome.models.emplace_back(peer->stack.model.span().begin(), peer->stack.model.span().end());
     outcome.peers.push_back(one);
   }
   GOSSAMER_CHECK(network_->sources_disturbed() == 0, "a transport wrote a buffer while a put of it was under way");
@@ -230,8 +200,8 @@ Result<SimulationOutcome> Simulation::conclude() {
   if (peers.empty()) return outcome;
   outcome.consensus_distance = consensus(peers, &mean);
   std::vector<float> result(mean.begin(), mean.end());
-  if (const auto hub = peers_.front()->engine->traits().hub) result.assign(peers_[*hub]->model.span().begin(), peers_[*hub]->model.span().end());
-  const Evaluation evaluation = peers_.front()->task->evaluate(stream_, result);
+  if (const auto hub = peers_.front()->stack.engine->traits().hub) result.assign(peers_[*hub]->stack.model.span().begin(), peers_[*hub]->stack.model.span().end());
+  const Evaluation evaluation = peers_.front()->stack.task->evaluate(stream_, result);
   outcome.loss = evaluation.loss;
   outcome.accuracy = evaluation.accuracy;
   return outcome;

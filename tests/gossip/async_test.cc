@@ -44,6 +44,31 @@ TEST_P(AdPsgd, WithoutGradientsAllAgreeOnTheMean) {
   EXPECT_LT(network.spread(outcome.expected), 1e-9);
 }
 
+// One exchange after the other: each is the average of a pair, which takes nobody further from the mean than it was.
+TEST_P(AdPsgd, WithoutGradientsNoExchangeTakesPeersApart) {
+  const auto topology = graph(GetParam().family, GetParam().peers);
+  Network network(*topology, {.algorithm = "ad-psgd", .dimension = 20});
+  network.randomise(8);
+  const std::vector<double> mean = network.mean();
+  for (PeerId p = 0; p < network.size(); ++p) network.engine(p).publish(network.model(p), 0);
+  ASSERT_TRUE(network.finish());
+  Random random(9, Purpose::test);
+  double last = network.spread(mean);
+  std::size_t closer = 0;
+  for (int turn = 0; turn < 300; ++turn) {
+    const auto p = static_cast<PeerId>(random.below(network.size()));
+    network.engine(p).publish(network.model(p), 0);
+    const auto finished = network.finish();
+    ASSERT_TRUE(finished) << finished.error().message;
+    const double now = network.spread(mean);
+    ASSERT_LE(now, last * (1 + 1e-5) + 1e-9) << "exchange " << turn;
+    closer += now < 0.999 * last;
+    last = now;
+  }
+  EXPECT_GT(closer, 15u);
+  EXPECT_LT(last, 1e-3 * static_cast<double>(network.size()));
+}
+
 // Several exchanges per publication of a slow peer: its shadow moves with each of them.
 TEST(AdPsgdPace, ASlowPeerTakesPartInManyExchangesBetweenItsSteps) {
   const auto topology = graph("complete", 6);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tests/gossip/network.h"
+#include "topologies/check.h"
 #include "topologies/topology_spec.h"
 
 namespace gossamer {
@@ -214,6 +215,35 @@ TEST(Choco, TheAggregateFormIsRefusedOnAChangingGraph) {
                                               .replicas = ReplicaForm::aggregate});
   ASSERT_FALSE(mixer);
   EXPECT_NE(mixer.error().message.find("per-edge"), std::string::npos);
+}
+
+// CHOCO-Gossip, theorem 2 (Koloskova, Stich, Jaggi, ICML 2019): with gamma = rho^2 d / (16 rho + rho^2 + 4 b^2 + 2 rho b^2 - 8 rho d), where
+// rho is the spectral gap, b the norm of I - W and d what the codec keeps of the square at least, the squared distances to the mean and to
+// the replicas shrink by 1 - rho^2 d / 82 in every round.
+TEST(Choco, ComesTogetherAtLeastAsFastAsTheTheoremSays) {
+  struct Case {
+    CompressionOptions codec;
+    double kept = 1;
+  };
+  const Case cases[] = {{{.codec = CodecId::none}, 1}, {{.codec = CodecId::top_k, .ratio = 0.25}, 0.25}, {{.codec = CodecId::sign}, 1.0 / 40}};
+  for (const auto& [codec, kept] : cases) {
+    const auto topology = graph("torus", 9);
+    const auto report = check_topology(*topology);
+    ASSERT_TRUE(report && report->lambda_min) << "a static, symmetric graph";
+    const double gap = report->spectral_gap, norm = 1 - *report->lambda_min;
+    const double gamma = gap * gap * kept / (16 * gap + gap * gap + 4 * norm * norm + 2 * gap * norm * norm - 8 * gap * kept);
+    Network network(*topology, {.algorithm = "choco-sgd", .compression = codec, .step_size = gamma, .dimension = 40});
+    network.randomise(12);
+    const std::vector<double> mean = network.mean();
+    const std::vector<double> zero(40);
+    const double start = network.spread(mean) + network.spread(zero);  // the replicas start at zero
+    const int rounds = 1500;
+    for (int t = 1; t <= rounds; ++t) {
+      ASSERT_TRUE(network.round());
+      ASSERT_LE(network.spread(mean), std::pow(1 - gap * gap * kept / 82, t) * start + 1e-6) << "round " << t << ", gamma " << gamma;
+    }
+    EXPECT_LT(network.spread(mean), 0.2 * start) << "so slow that the bound says nothing";
+  }
 }
 
 TEST(Choco, AForeignGammaIsRefused) {

@@ -343,7 +343,8 @@ bool Core::at_rest() {
 
 void Core::shutdown() {
   if (worker_ == nullptr) return;
-  // Who said goodbye while nobody polled?  And whose connection opens late?
+  // Who said goodbye while nobody polled?  And whose connection opens late?  (UCX looks at an interface without connections when
+  // its own thread has woken: a neighbour whose hello came microseconds ago may not be seen, and learns it from our process' end.)
   (void)settle(kSettleRounds, [&] {
     sweep_failures();
     greet_all();

@@ -22,7 +22,8 @@ TEST_P(FabricPeers, PutsUnderWayEndWhenThePeerGoes) {
   ASSERT_EQ(
       link->put({.source = source.get(), .size = kSize, .target = target.get(), .notice = as_notice(first)}),
       Errc::ok);
-  ASSERT_TRUE(wait_until({&sender, &receiver}, [&] { return sender.events.ended.size() == 1; }));
+  // Until the other side has heard of this one it says goodbye to nobody; only the end of its process tells then.
+  ASSERT_TRUE(wait_until({&sender, &receiver}, [&] { return sender.events.ended.size() == 1 && receiver.events.notices.size() == 1; }));
   std::uint64_t started = 1;
   for (int i = 0; i < 8; ++i) {
     const Errc status = link->put({.source = source.get(),

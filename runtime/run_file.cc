@@ -84,7 +84,8 @@ void read_compression(const YamlMap& map, CompressionOptions* options) {
       bits.fail("says the same as levels (levels = 2^(bits-1) - 1); keep one of them");
     const bool use_bits = bits.present() && (!levels.present() || bits.layer() > levels.layer());
     if (use_bits) {
-      const std::uint64_t count = bits.count({.least = 2, .most = 8});
+      // Where it is refused, count() says 0 and the reading goes on.
+      const std::uint64_t count = std::max<std::uint64_t>(bits.count({.least = 2, .most = 8}), 2);
       if (!std::has_single_bit(count)) bits.fail("must be 2, 4 or 8, which fill a byte; levels says any precision up to 8 bits");
       options->levels = (std::uint32_t{1} << (count - 1)) - 1;
     } else if (levels.present()) {

@@ -103,7 +103,7 @@ TEST_P(Chaos, TheLivingGoOnAtTheirPaceToTheSameLoss) {
   std::map<std::size_t, std::size_t> away;      // peer, and how often it had come when it went
   std::map<std::size_t, pid_t> stopped;         // who is to be woken
   std::map<std::size_t, double> wake_at;
-  std::size_t kills = 0, stops = 0;
+  std::size_t kills = 0, first_kills = 0, stops = 0;
   double next = 2, next_stop = 10;
   const auto arrivals = [](const std::string& text, std::size_t peer) { return count(text, "[peer " + std::to_string(peer) + "] info    member of view"); };
   while (elapsed() < 0.85 * duration()) {
@@ -130,12 +130,14 @@ TEST_P(Chaos, TheLivingGoOnAtTheirPaceToTheSameLoss) {
       EXPECT_EQ(::kill(pid, SIGSTOP), 0);
     } else {
       ++kills;
+      first_kills += victim == 0;
       EXPECT_EQ(::kill(pid, SIGKILL), 0);
     }
   }
   for (const auto& [peer, pid] : stopped) EXPECT_EQ(::kill(pid, SIGCONT), 0);
 
   const Ended end = run.wait(from_seconds(duration() + 60));
+  const double lasted = elapsed();
   ASSERT_EQ(end.code, 0) << end.err;
   EXPECT_GT(kills, duration() / 8);
   EXPECT_EQ(end.err.find("parted"), std::string::npos) << end.err;
@@ -155,7 +157,7 @@ TEST_P(Chaos, TheLivingGoOnAtTheirPaceToTheSameLoss) {
   EXPECT_GE(least, 0.9);
   const double loss = all["mean_model"]["loss"];
   EXPECT_NEAR(loss, undisturbed, 0.01 * undisturbed);
-  std::cout << GetParam().label << ": " << steps << " steps in " << all["wall_s"].get<double>() << " s; " << kills << " killed, " << stops
+  std::cout << GetParam().label << ": " << steps << " steps in " << lasted << " s; " << kills << " killed (" << first_kills << " times rank 0), " << stops
             << " stopped, " << count(end.err, "is gone: silence") << " expelled for silence, " << count(end.err, "] info    member of view")
             << " returns; pace kept " << 100 * sum.pace() << " % (least of a peer " << 100 * least << " %), longest wait " << sum.longest
             << " s; loss " << loss << ", undisturbed " << undisturbed << " (" << 100 * (loss / undisturbed - 1) << " %)\n";

@@ -1,8 +1,5 @@
 // libFuzzer: bytes from a hostile peer, handed to every decoder.
 //
-//   CXX=clang++ meson setup build-fuzz && ninja -C build-fuzz decode_fuzz
-//   build-fuzz/tests/fuzz/decode_fuzz -max_total_time=60 tests/fuzz/corpus/decode
-//
 // Input: one byte for codec, scope and whether an honest payload is changed, one for the layout and for whether the length is
 // made right (a random length is refused before anything else), then the payload or what is changed of it.  The checks are those of the interface: what
 // is refused leaves the target as it was, what is accepted leaves finite numbers.

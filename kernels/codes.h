@@ -8,19 +8,15 @@
 #include <bit>
 #include <cstdint>
 
+#include "kernels/host_device.h"
 #include "kernels/tiles.h"
 
-#if defined(__CUDACC__)
-#define GOSSAMER_CODES __host__ __device__ inline
-#else
-#define GOSSAMER_CODES inline
-#endif
 
 namespace gossamer {
 
-GOSSAMER_CODES std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
-GOSSAMER_CODES float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
-GOSSAMER_CODES std::uint32_t magnitude_bits(float x) { return float_bits(x) & 0x7fffffffu; }
+GOSSAMER_HD inline std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
+GOSSAMER_HD inline float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
+GOSSAMER_HD inline std::uint32_t magnitude_bits(float x) { return float_bits(x) & 0x7fffffffu; }
 
 // Tiles whose measure (norm, mean or maximum) is below 2^-80 = 8.3e-25 are sent as zeros.  It keeps every reciprocal
 // inside float32 and every decoded value out of the denormal range, where processors differ in what they were told to do.
@@ -33,20 +29,20 @@ inline constexpr std::uint32_t kInfinityBits = 0x7f800000u;
 inline constexpr std::uint32_t kTooLargeBf16Bits = 0x7f7f8000u;
 
 // The first magnitude, as bits, that a code cannot encode.
-GOSSAMER_CODES std::uint32_t refused_bits(Code code) {
+GOSSAMER_HD inline std::uint32_t refused_bits(Code code) {
   return code == Code::f32 ? kInfinityBits : code == Code::bf16 ? kTooLargeBf16Bits : kTooLargeBits;
 }
 
 // No encoder writes a larger scale, and no code times this one is infinite: the largest half here is 2^17, the largest
 // e4m3 480, the largest integer 128.
-GOSSAMER_CODES float largest_scale(Code code) { return code == Code::f16 ? 0x1p110f : code == Code::e4m3 ? 0x1p112f : kTooLarge; }
+GOSSAMER_HD inline float largest_scale(Code code) { return code == Code::f16 ? 0x1p110f : code == Code::e4m3 ? 0x1p112f : kTooLarge; }
 
 // Not negative, not NaN, not too large.
-GOSSAMER_CODES bool valid_scale(Code code, float scale) { return scale >= 0 && scale <= largest_scale(code); }
+GOSSAMER_HD inline bool valid_scale(Code code, float scale) { return scale >= 0 && scale <= largest_scale(code); }
 
 // 1 for x < 0 and 0 otherwise, -0 included; by the bits, so that a processor set to treat denormals as zero finds the
 // same.
-GOSSAMER_CODES std::uint32_t is_negative(float x) { return float_bits(x) > 0x80000000u ? 1 : 0; }
+GOSSAMER_HD inline std::uint32_t is_negative(float x) { return float_bits(x) > 0x80000000u ? 1 : 0; }
 
 // ---- What a tile's measure makes of its scale, and of the factor that elements are multiplied with.
 
@@ -57,7 +53,7 @@ struct Scaling {
 
 // A measure below kTiniestScale gives zeros for both.  2^-22 less than s 2^16 keeps the largest element from being
 // rounded past level s.
-GOSSAMER_CODES Scaling scaling_of(const Quantizer& how, float measure) {
+GOSSAMER_HD inline Scaling scaling_of(const Quantizer& how, float measure) {
   if (measure < kTiniestScale) return {0.0f, 0.0f};
   switch (how.code) {
     case Code::f32:
@@ -89,13 +85,13 @@ GOSSAMER_CODES Scaling scaling_of(const Quantizer& how, float measure) {
 
 // ---- Floats to codes and back.  `x` is finite and below refused_bits().
 
-GOSSAMER_CODES std::uint32_t to_bf16(float x) {
+GOSSAMER_HD inline std::uint32_t to_bf16(float x) {
   const std::uint32_t bits = float_bits(x);
   return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 
 // |v| < 2^15, to nearest even.
-GOSSAMER_CODES std::uint32_t to_half(float v) {
+GOSSAMER_HD inline std::uint32_t to_half(float v) {
   const std::uint32_t magnitude = magnitude_bits(v);
   // Below 2^-14 halves are multiples of 2^-24, and so are the floats from 0.5 to 1: the addition rounds.
   const std::uint32_t small = float_bits(float_of(magnitude) + 0.5f) - 0x3f000000u;
@@ -104,7 +100,7 @@ GOSSAMER_CODES std::uint32_t to_half(float v) {
 }
 
 // The exponent 31 is one more binade, up to 2^17.
-GOSSAMER_CODES float from_half(std::uint32_t h) {
+GOSSAMER_HD inline float from_half(std::uint32_t h) {
   const std::uint32_t magnitude = (h & 0x7fffu) << 13;
   const float small = float_of(magnitude + (113u << 23)) - 0x1p-14f;
   const float normal = float_of(magnitude + (112u << 23));
@@ -112,7 +108,7 @@ GOSSAMER_CODES float from_half(std::uint32_t h) {
 }
 
 // Larger magnitudes than 448 become 448.
-GOSSAMER_CODES std::uint32_t to_e4m3(float v) {
+GOSSAMER_HD inline std::uint32_t to_e4m3(float v) {
   const std::uint32_t bits = magnitude_bits(v);
   const std::uint32_t magnitude = bits < 0x43e00000u ? bits : 0x43e00000u;
   // Below 2^-6 the codes are multiples of 2^-9, the distance of floats from 2^14 to 2^15.
@@ -122,7 +118,7 @@ GOSSAMER_CODES std::uint32_t to_e4m3(float v) {
 }
 
 // 0x7f, a NaN elsewhere, is 480.
-GOSSAMER_CODES float from_e4m3(std::uint32_t code) {
+GOSSAMER_HD inline float from_e4m3(std::uint32_t code) {
   const std::uint32_t magnitude = (code & 0x7fu) << 20;
   const float small = float_of(magnitude + (121u << 23)) - 0x1p-6f;
   const float normal = float_of(magnitude + (120u << 23));
@@ -130,32 +126,32 @@ GOSSAMER_CODES float from_e4m3(std::uint32_t code) {
 }
 
 // To nearest even, |v| < 2^22.
-GOSSAMER_CODES std::int32_t to_nearest(float v) {
+GOSSAMER_HD inline std::int32_t to_nearest(float v) {
   // In [2^23, 2^24) floats are the integers.
   return static_cast<std::int32_t>(float_bits(v + 0x1.8p23f)) - 0x4b400000;
 }
 
 // T = v to the nearest integer, in 2^-16 of a level; adding 16 random bits below the point and cutting there rounds to
 // level T / 2^16 on average.  |v| <= 127 * 2^16 < 2^23.
-GOSSAMER_CODES std::int32_t to_fixed(float v) {
+GOSSAMER_HD inline std::int32_t to_fixed(float v) {
   // Two steps, as 2^23 is not far enough for the trick above: to_nearest() of the magnitude.
   const std::uint32_t magnitude = float_bits(float_of(magnitude_bits(v)) + 0x1p23f) - 0x4b000000u;
   const auto fixed = static_cast<std::int32_t>(magnitude);
   return float_bits(v) >> 31 != 0 ? -fixed : fixed;
 }
-GOSSAMER_CODES std::int32_t to_stochastic(float v, std::uint32_t r16) {
+GOSSAMER_HD inline std::int32_t to_stochastic(float v, std::uint32_t r16) {
   return (to_fixed(v) + static_cast<std::int32_t>(r16)) >> 16;
 }
 
 // The mantissa, plus as many random bits, carries into the exponent with the right probability.  Code 0 is zero; 1 + d is
 // scale * 2^-d; bit 7 is the sign.  What is more than 126 powers below the scale is zero.
-GOSSAMER_CODES std::uint32_t to_natural(float x, float scale, std::uint32_t r16) {
+GOSSAMER_HD inline std::uint32_t to_natural(float x, float scale, std::uint32_t r16) {
   const std::uint32_t exponent = (magnitude_bits(x) + (r16 << 7)) >> 23;
   const std::uint32_t below = (float_bits(scale) >> 23) - exponent;
   const bool zero = exponent == 0 || below > 126u;
   return zero ? 0 : ((float_bits(x) >> 24) & 0x80u) | (below + 1u);
 }
-GOSSAMER_CODES float from_natural(std::uint32_t code, float scale) {
+GOSSAMER_HD inline float from_natural(std::uint32_t code, float scale) {
   const std::uint32_t below = ((code & 0x7fu) - 1u) << 23;
   const std::uint32_t bits = float_bits(scale);
   const bool zero = (code & 0x7fu) == 0 || bits < below + (1u << 23);
@@ -163,7 +159,7 @@ GOSSAMER_CODES float from_natural(std::uint32_t code, float scale) {
 }
 
 // The code of x, in the low code_bits() bits.  `r16`: 16 random bits, for codes that draw.
-GOSSAMER_CODES std::uint32_t encode_element(Code code, float x, const Scaling& by, std::uint32_t r16) {
+GOSSAMER_HD inline std::uint32_t encode_element(Code code, float x, const Scaling& by, std::uint32_t r16) {
   switch (code) {
     case Code::f32:
       return float_bits(x);
@@ -192,7 +188,7 @@ GOSSAMER_CODES std::uint32_t encode_element(Code code, float x, const Scaling& b
 }
 
 // `code` is zero-extended.
-GOSSAMER_CODES float decode_element(Code how, std::uint32_t code, float scale) {
+GOSSAMER_HD inline float decode_element(Code how, std::uint32_t code, float scale) {
   switch (how) {
     case Code::f32:
       return float_of(code);

@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "base/random.h"
+#include "kernels/host_device.h"
 
 namespace gossamer {
 
@@ -38,9 +39,9 @@ class CodecDraws {
   struct Key {
     std::uint64_t value;
   };
-  explicit CodecDraws(Key key) : key_{static_cast<std::uint32_t>(key.value), static_cast<std::uint32_t>(key.value >> 32)} {}
+  GOSSAMER_HD explicit CodecDraws(Key key) : key_{static_cast<std::uint32_t>(key.value), static_cast<std::uint32_t>(key.value >> 32)} {}
 
-  Philox4 words(DrawUse use, std::size_t block, std::uint64_t index) const {
+  GOSSAMER_HD Philox4 words(DrawUse use, std::size_t block, std::uint64_t index) const {
     return philox4x32<7>({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
                           static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(use)},
                          key_);

@@ -1,18 +1,4 @@
 // Codecs that send some elements: the k largest, those above a threshold, or k drawn from the seed.
-//
-//     payload = header, a block for each chunk
-//     block   = u64 k, u64 bytes of positions, positions (kernels/positions.h), zeros up to 8 bytes, values     top-k, threshold
-//             | values                                                                                         random-k
-//     values  = scales, zeros up to 8 bytes, codes: the k elements as one chunk of kernels/tiles.h
-//
-// The values are floats unless a code was chosen for them.  How many of random-k's elements are drawn from which tensor is a
-// function of the layout; how many of a threshold's, of the vector.
-//
-// Random-k.  The chunk is cut into aligned groups, of one element or, where at least 512 are kept, of 8, which are a sector of
-// memory.  The groups are cut into as many strata as are to be drawn, the first ones one longer; one group is drawn in each, and
-// then all are rotated by one offset, modulo their number.  Strata make the groups distinct at O(1) each; the rotation gives
-// each the same chance whatever the strata do, so the error is that of draws without replacement: E |x - Q(x)|^2 = (1 - p) |x|^2
-// with p the share of groups drawn, or (1/p - 1) |x|^2 when values are divided by p to make E Q(x) = x.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -27,62 +13,28 @@
 #include "kernels/positions.h"
 #include "kernels/quantizer.h"
 #include "kernels/select.h"
+#include "kernels/sparse_payload.h"
+#include "kernels/strata.h"
 #include "kernels/wire.h"
 
 namespace gossamer {
 namespace {
 
-constexpr std::size_t kGroup = 8;            // floats of a 32-byte sector
-constexpr std::size_t kGroupedFrom = 512;    // kept elements from which on whole groups are drawn
-
-std::uint64_t multiply_high(std::uint64_t a, std::uint64_t b) {
-  const std::uint64_t a0 = a & 0xffffffffu, a1 = a >> 32, b0 = b & 0xffffffffu, b1 = b >> 32;
-  const std::uint64_t middle = a1 * b0 + (a0 * b0 >> 32);
-  const std::uint64_t low = a0 * b1 + (middle & 0xffffffffu);
-  return a1 * b1 + (middle >> 32) + (low >> 32);
-}
-
-// Calls visit(j, index) for `drawn` distinct indices among `count`, j ascending.
+// Calls visit(j, index) for each stratum, j ascending.
 template <class Visit>
-void for_each_drawn(std::uint64_t seed, std::size_t chunk, std::size_t count, std::size_t drawn, Visit visit) {
-  const CodecDraws draws(seed);
-  const Philox4 r = draws.words(DrawUse::rotation, chunk, 0);
-  const std::size_t offset = multiply_high(std::uint64_t{r[1]} << 32 | r[0], count);
-  const std::size_t length = count / drawn, longer = count % drawn;
+void for_each_drawn(std::uint64_t seed, std::uint32_t chunk, const Groups& groups, Visit visit) {
+  const Strata strata(draw_key(seed), chunk, groups.count, groups.drawn);
   Philox4 words{};
-  std::size_t begin = offset;  // of the stratum, rotated
-  for (std::size_t j = 0; j < drawn; ++j) {
-    if (j % 4 == 0) words = draws.words(DrawUse::strata, chunk, j / 4);
-    const std::size_t size = length + (j < longer ? 1 : 0);
-    // 32 random bits are enough for strata up to 2^32; of longer ones only some can be drawn, which the rotation makes good.
-    const std::size_t index = begin + multiply_high(std::uint64_t{words[j % 4]} << 32, size);
-    visit(j, index < count ? index : index - count);
-    begin += size;
-    if (begin >= count) begin -= count;
+  for (std::size_t j = 0; j < groups.drawn; ++j) {
+    if (j % 4 == 0) words = strata.words(j / 4);
+    visit(j, strata.index(j, words[j % 4]));
   }
-}
-
-// What random-k draws of a chunk.
-struct Groups {
-  std::size_t size = 1;   // elements of a group; the chunk's last one may be shorter and counts as padded with zeros
-  std::size_t count = 0;  // groups there are
-  std::size_t drawn = 0;
-
-  std::size_t values() const { return size * drawn; }
-  double share() const { return static_cast<double>(drawn) / static_cast<double>(count); }
-};
-
-Groups groups_of(double ratio, std::size_t elements) {
-  const std::size_t k = kept(ratio, elements);
-  if (k < kGroupedFrom) return {1, elements, k};
-  const std::size_t count = (elements + kGroup - 1) / kGroup;
-  return {kGroup, count, std::min(count, (k + kGroup / 2) / kGroup)};
 }
 
 class SparseCodec final : public Compressor {
  public:
   SparseCodec(const CompressionOptions& options, const Kernels& kernels)
-      : options_(options), values_(tile_options({.codec = options.values})), kernels_(kernels) {}
+      : format_(options), options_(format_.options), values_(format_.values), kernels_(kernels) {}
 
   std::string_view name() const override { return codec_name(options_.codec); }
   CodecId codec() const override { return options_.codec; }
@@ -94,26 +46,12 @@ class SparseCodec final : public Compressor {
             .linear = random && floats};
   }
 
-  std::size_t capacity(const Layout& layout) const override {
-    const ChunkTable chunks = table(layout);
-    std::size_t size = kCodecHeaderSize;
-    for (const Chunk& chunk : chunks.chunks()) {
-      if (drawn()) {
-        size += value_bytes(groups_of(options_.ratio, chunk.count).values());
-      } else if (options_.codec == CodecId::top_k) {
-        const std::size_t k = kept(options_.ratio, chunk.count);
-        size += 16 + padded(positions_capacity(chunk.count, k), 8) + value_bytes(k);
-      } else {  // no form takes more than a bitmap and a byte for every 255 of the fewer than n/8 bytes that are less
-        size += 16 + padded(chunk.count / 8 + chunk.count / 2040 + 2, 8) + value_bytes(chunk.count);
-      }
-    }
-    return size;
-  }
+  std::size_t capacity(const Layout& layout) const override { return format_.capacity(layout); }
 
   // What the chosen ones lose to their code comes on top of what the others lose.
   double contraction(const Layout& layout) const override {
     if (options_.codec == CodecId::threshold) return 0;
-    const ChunkTable chunks = table(layout);
+    const ChunkTable chunks = format_.table(layout);
     double least = 1;
     for (const Chunk& chunk : chunks.chunks()) {
       const std::size_t k = kept(options_.ratio, chunk.count);
@@ -142,22 +80,7 @@ class SparseCodec final : public Compressor {
                   const DecodeInto& into) const override;
 
  private:
-  bool drawn() const { return options_.codec == CodecId::random_k; }
-  ChunkTable table(const Layout& layout) const { return ChunkTable(layout, options_.scope, values_.how.code); }
-
-  std::size_t scale_bytes(std::size_t k) const { return has_scale(values_.how.code) ? padded(4 * tile_count(k), 8) : 0; }
-  std::size_t value_bytes(std::size_t k) const { return scale_bytes(k) + chunk_code_bytes(values_.how.code, k); }
-
-  CodecHeader header(const Layout& layout, const ChunkTable& chunks) const {
-    return {.codec = static_cast<std::uint16_t>(options_.codec),
-            .code = static_cast<std::uint8_t>(values_.how.code),
-            .scope = static_cast<std::uint8_t>(options_.scope),
-            .flags = options_.unbiased ? kUnbiased : std::uint8_t{0},
-            .count = layout.size(),
-            .parameter = options_.codec == CodecId::threshold ? options_.threshold : options_.ratio,
-            .layout = chunks.hash(),
-            .chunks = static_cast<std::uint32_t>(chunks.chunks().size())};
-  }
+  bool drawn() const { return format_.drawn(); }
 
   bool choose(Stream& stream, const float* x, const float* replica, const Chunk& chunk, std::uint64_t seed, Selection* selection) const;
   void draw(const Chunk& chunk, std::uint64_t seed, std::vector<std::uint64_t>* indices) const;
@@ -171,15 +94,16 @@ class SparseCodec final : public Compressor {
   template <class Visit>
   Result<> read(std::span<const std::byte> encoded, const Layout& layout, Visit visit) const;
 
-  CompressionOptions options_;
-  TileOptions values_;
+  const SparsePayload format_;
+  const CompressionOptions& options_;  // of format_, as are
+  const TileOptions& values_;
   const Kernels& kernels_;
 };
 
 void SparseCodec::draw(const Chunk& chunk, std::uint64_t seed, std::vector<std::uint64_t>* indices) const {
   const Groups groups = groups_of(options_.ratio, chunk.count);
   indices->resize(groups.values());
-  for_each_drawn(seed, chunk.number, groups.count, groups.drawn, [&](std::size_t j, std::size_t group) {
+  for_each_drawn(seed, chunk.number, groups, [&](std::size_t j, std::size_t group) {
     for (std::size_t i = 0; i < groups.size; ++i) (*indices)[j * groups.size + i] = group * groups.size + i;
   });
 }
@@ -205,7 +129,7 @@ bool SparseCodec::choose(Stream& stream, const float* x, const float* replica, c
 }
 
 bool SparseCodec::encode_values(std::span<const float> values, const Chunk& chunk, std::uint64_t seed, std::byte* to) const {
-  const std::size_t scales = scale_bytes(values.size()), tail = values.size() % kTile;
+  const std::size_t scales = format_.scale_bytes(values.size()), tail = values.size() % kTile;
   std::memset(to, 0, scales);
   std::byte* const codes = to + scales;
   const std::size_t end = values.size() / kTile * tile_stride(values_.how.code, kTile) + (tail != 0 ? tile_stride(values_.how.code, tail) : 0);
@@ -220,7 +144,7 @@ bool SparseCodec::encode_values(std::span<const float> values, const Chunk& chun
 }
 
 void SparseCodec::decode_values(const std::byte* from, std::span<float> values) const {
-  const CodedTiles one{.codes = from + scale_bytes(values.size()), .scales = from};
+  const CodedTiles one{.codes = from + format_.scale_bytes(values.size()), .scales = from};
   kernels_.decode({.how = values_.how, .target = DecodeTo::assign, .from = {&one, 1}, .count = values.size(), .out = values.data()});
 }
 
@@ -242,7 +166,7 @@ Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x
   GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
   GOSSAMER_CHECK(x.size() == layout.size(), "the vector is not that of the layout");
   GOSSAMER_CHECK(encoded.size() >= capacity(layout), "less room than capacity()");
-  const ChunkTable chunks = table(layout);
+  const ChunkTable chunks = format_.table(layout);
   std::size_t used = kCodecHeaderSize;
   Selection selection;
   std::vector<float> sent;
@@ -273,9 +197,9 @@ Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x
       for (std::size_t j = 0; j < k; ++j)
         if (selection.indices[j] < chunk.count) replica[chunk.first + selection.indices[j]] += sent[j];
     }
-    used = static_cast<std::size_t>(to - encoded.data()) + value_bytes(k);
+    used = static_cast<std::size_t>(to - encoded.data()) + format_.value_bytes(k);
   }
-  CodecHeader head = header(layout, chunks);
+  CodecHeader head = format_.header(layout, chunks);
   head.used = used;
   head.seed = drawn() ? seed : 0;
   std::memcpy(encoded.data(), &head, sizeof head);
@@ -284,12 +208,12 @@ Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x
 
 template <class Visit>
 Result<> SparseCodec::read(std::span<const std::byte> encoded, const Layout& layout, Visit visit) const {
-  const ChunkTable chunks = table(layout);
+  const ChunkTable chunks = format_.table(layout);
   if (encoded.size() < kCodecHeaderSize || encoded.size() > capacity(layout))
     return fail(Errc::corrupt, fmt::format("{} payload of {} bytes where this model and these options take {} to {}: does the sender run "
                                            "another run file?",
                                            name(), encoded.size(), kCodecHeaderSize, capacity(layout)));
-  GOSSAMER_TRY(check_header(name(), encoded, header(layout, chunks)));
+  GOSSAMER_TRY(check_header(name(), encoded, format_.header(layout, chunks)));
   const auto seed = load<std::uint64_t>(encoded.data() + offsetof(CodecHeader, seed));
   std::size_t at = kCodecHeaderSize;
   Selection selection;
@@ -312,12 +236,12 @@ Result<> SparseCodec::read(std::span<const std::byte> encoded, const Layout& lay
       if (const char* const why = read_positions(encoded.subspan(at + 16, positions), chunk.count, k, &selection.indices)) return refuse(why);
       at += 16 + padded(positions, 8);
     }
-    if (value_bytes(k) > encoded.size() - at) return refuse("it is cut off");
+    if (format_.value_bytes(k) > encoded.size() - at) return refuse("it is cut off");
     if (const char* const why = refuse_values(encoded.data() + at, k)) return refuse(why);
     selection.values.resize(k);
     decode_values(encoded.data() + at, selection.values);
     visit(chunk, selection);
-    at += value_bytes(k);
+    at += format_.value_bytes(k);
   }
   if (at != encoded.size()) return fail(Errc::corrupt, fmt::format("{} payload with {} bytes too many", name(), encoded.size() - at));
   return {};

@@ -1,13 +1,7 @@
 // Codecs that send a code for every element: casts, quantizers and signs, all of them the tiles of kernels/tiles.h.
 //
-//     payload = header, scales (one float32 per tile, or per chunk), padded to 64 bytes, codes
-//
-// bf16 has no scales, and none (floats as they are, so that a mailbox can be read as a vector) not even a header.
-//
 // What must be checked of a payload before it is used: its length, its header, its scales.  Codes need no look, as every
 // bit pattern is a number (kernels/codes.h), except where they are floats themselves.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -20,6 +14,7 @@
 #include "kernels/parallel.h"
 #include "kernels/quantizer.h"
 #include "kernels/reduce.h"
+#include "kernels/tile_payload.h"
 #include "kernels/vector.h"
 #include "kernels/wire.h"
 
@@ -31,10 +26,10 @@ constexpr std::uint64_t kTilesOfPart = 64;  // of work that is worth a thread's 
 class TileCodec final : public Compressor {
  public:
   TileCodec(const CompressionOptions& options, const Kernels& kernels)
-      : codec_(options.codec), scope_(options.scope), options_(tile_options(options)), how_(options_.how), kernels_(kernels) {}
+      : format_(options), options_(format_.options), how_(options_.how), kernels_(kernels) {}
 
-  std::string_view name() const override { return codec_name(codec_); }
-  CodecId codec() const override { return codec_; }
+  std::string_view name() const override { return codec_name(format_.codec); }
+  CodecId codec() const override { return format_.codec; }
 
   CodecTraits traits() const override {
     const bool exact = how_.code == Code::f32;
@@ -43,12 +38,12 @@ class TileCodec final : public Compressor {
             .linear = exact};
   }
 
-  std::size_t capacity(const Layout& layout) const override { return size_of(table(layout)); }
+  std::size_t capacity(const Layout& layout) const override { return format_.size_of(format_.table(layout)); }
 
   double contraction(const Layout& layout) const override {
     // The worst chunk bounds the vector: all of its weight may lie there.
     double least = 1;
-    const ChunkTable chunks = table(layout);
+    const ChunkTable chunks = format_.table(layout);
     for (const Chunk& chunk : chunks.chunks()) least = std::min(least, std::max(0.0, contraction_of(options_, chunk.count)));
     return least;
   }
@@ -77,14 +72,14 @@ class TileCodec final : public Compressor {
                   const DecodeInto& into) const override {
     GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
     check_vectors(payloads.size(), layout, into);
-    const ChunkTable chunks = table(layout);
+    const ChunkTable chunks = format_.table(layout);
     // Payloads that are floats may hold anything.  Where the result is written over, a NaN or an infinity shows there, and the
     // payloads need not be read twice.
     const bool floats = !has_scale(how_.code);
     const bool seen_after = floats && (into.target == DecodeTo::assign || into.target == DecodeTo::difference);
     for (const WeightedPayload& payload : payloads) {
       GOSSAMER_TRY(check(payload.encoded, layout, chunks));
-      if (floats && !seen_after && !values_are_numbers(stream, payload.encoded, layout, chunks)) return not_a_number();
+      if (floats && !seen_after && !values_are_numbers(stream, payload.encoded, layout, chunks)) return format_.not_a_number();
     }
     std::atomic<bool> numbers = true;
 
@@ -95,7 +90,7 @@ class TileCodec final : public Compressor {
       chunks.for_tiles(begin, end, [&](const Chunk& chunk, std::uint64_t tile, std::uint64_t tiles) {
         for (std::size_t p = 0; p < payloads.size(); ++p) {
           const std::byte* const bytes = payloads[p].encoded.data();
-          from[p] = {.codes = bytes + codes_at(chunks) + chunk.codes + tile * tile_stride(how_.code, kTile),
+          from[p] = {.codes = bytes + format_.codes_at(chunks) + chunk.codes + tile * tile_stride(how_.code, kTile),
                      .scales = scale_of(bytes, chunks, chunk, tile),
                      .one_scale = options_.one_scale,
                      .weight = payloads[p].weight};
@@ -118,49 +113,16 @@ class TileCodec final : public Compressor {
     });
     if (seen_after && !numbers) {
       for (const WeightedPayload& payload : payloads)
-        if (!values_are_numbers(stream, payload.encoded, layout, chunks)) return not_a_number();
+        if (!values_are_numbers(stream, payload.encoded, layout, chunks)) return format_.not_a_number();
     }
     return {};
   }
 
  private:
-  bool has_header() const { return how_.code != Code::f32; }
-
-  ChunkTable table(const Layout& layout) const {
-    // Without scales the elements do not know of each other.
-    return ChunkTable(layout, has_scale(how_.code) ? scope_ : Scope::model, how_.code);
-  }
-
-  std::size_t scales_of(const ChunkTable& chunks) const {
-    return !has_scale(how_.code) ? 0 : options_.one_scale ? chunks.chunks().size() : chunks.tiles();
-  }
-  std::size_t codes_at(const ChunkTable& chunks) const {
-    return has_header() ? kCodecHeaderSize + padded(4 * scales_of(chunks), 64) : 0;
-  }
-  std::size_t size_of(const ChunkTable& chunks) const {
-    // Floats as they are take no padding.
-    if (how_.code == Code::f32) return chunks.chunks().empty() ? 0 : 4 * chunks.chunks().front().count;
-    return codes_at(chunks) + chunks.code_bytes();
-  }
   // Where the scale of a tile lies.
   template <class Byte>
   Byte* scale_of(Byte* payload, const ChunkTable& chunks, const Chunk& chunk, std::uint64_t tile) const {
-    if (!has_scale(how_.code)) return nullptr;
-    const std::size_t index = options_.one_scale ? static_cast<std::size_t>(&chunk - chunks.chunks().data()) : chunk.first_tile + tile;
-    return payload + kCodecHeaderSize + 4 * index;
-  }
-
-  CodecHeader header(const Layout& layout, const ChunkTable& chunks) const {
-    return {.codec = static_cast<std::uint16_t>(codec_),
-            .code = static_cast<std::uint8_t>(how_.code),
-            .norm = static_cast<std::uint8_t>(how_.norm),
-            .scope = static_cast<std::uint8_t>(scope_),
-            .flags = static_cast<std::uint8_t>((options_.one_scale ? kOneScale : 0) | (options_.unbiased ? kUnbiased : 0)),
-            .levels = is_stochastic(how_.code) ? how_.levels : 0,
-            .count = layout.size(),
-            .used = size_of(chunks),
-            .layout = chunks.hash(),
-            .chunks = static_cast<std::uint32_t>(chunks.chunks().size())};
+    return has_scale(how_.code) ? payload + format_.scale_at(chunks, chunk, tile) : nullptr;
   }
 
   float measure(Stream& stream, const EncodeTiles& job, const Chunk& chunk) const;
@@ -168,14 +130,11 @@ class TileCodec final : public Compressor {
                              std::span<std::byte> encoded) const;
   Result<> check(std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
   bool values_are_numbers(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
-  Failure not_a_number() const { return fail(Errc::corrupt, fmt::format("{} payload: a value is NaN or infinite", name())); }
   void check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const;
-  Failure cannot_encode(const EncodeTiles& job, std::span<const float> x, const Layout& layout) const;
 
-  CodecId codec_;
-  Scope scope_;
-  TileOptions options_;
-  Quantizer how_;  // that of options_
+  const TilePayload format_;
+  const TileOptions& options_;  // of format_
+  const Quantizer how_;         // of options_
   const Kernels& kernels_;
 };
 
@@ -211,10 +170,10 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
                                       std::uint64_t seed, std::span<std::byte> encoded) const {
   GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
   GOSSAMER_CHECK(x.size() == layout.size(), "the vector is not that of the layout");
-  const ChunkTable chunks = table(layout);
-  const std::size_t size = size_of(chunks);
+  const ChunkTable chunks = format_.table(layout);
+  const std::size_t size = format_.size_of(chunks);
   GOSSAMER_CHECK(encoded.size() >= size, "less room than capacity()");
-  std::byte* const codes = encoded.data() + codes_at(chunks);
+  std::byte* const codes = encoded.data() + format_.codes_at(chunks);
   all.key = draw_key(seed);
   all.streaming = 4 * x.size() >= kStreamingBytes;
 
@@ -222,7 +181,7 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
   for (std::size_t c = 0; c < measures.size(); ++c) {
     measures[c] = measure(stream, all, chunks.chunks()[c]);
     const Scaling by = scaling_of(quantizer_for(options_, chunks.chunks()[c].count), measures[c]);
-    if (!valid_scale(how_.code, by.scale)) return cannot_encode(all, x, layout);
+    if (!valid_scale(how_.code, by.scale)) return format_.cannot_encode(all.source, x.data(), all.memory, layout);
     store(by.scale, scale_of(encoded.data(), chunks, chunks.chunks()[c], 0));
   }
 
@@ -247,13 +206,13 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
       if (!kernels_.encode(job)) fits = false;
     });
   });
-  if (!fits) return cannot_encode(all, x, layout);
+  if (!fits) return format_.cannot_encode(all.source, x.data(), all.memory, layout);
 
-  if (!has_header()) return size;
-  const CodecHeader head = header(layout, chunks);
+  if (!format_.has_header()) return size;
+  const CodecHeader head = format_.header(layout, chunks);
   std::memcpy(encoded.data(), &head, sizeof head);
-  const std::size_t scales_end = kCodecHeaderSize + 4 * scales_of(chunks);
-  std::memset(encoded.data() + scales_end, 0, codes_at(chunks) - scales_end);
+  const std::size_t scales_end = kCodecHeaderSize + 4 * format_.scales_of(chunks);
+  std::memset(encoded.data() + scales_end, 0, format_.codes_at(chunks) - scales_end);
   for (const Chunk& chunk : chunks.chunks()) {
     const std::size_t tail = chunk.count % kTile;
     const std::size_t end = chunk.count / kTile * tile_stride(how_.code, kTile) + (tail != 0 ? tile_stride(how_.code, tail) : 0);
@@ -262,41 +221,23 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
   return size;
 }
 
-// Names the element that is at fault.  The memory may have moved on in part, but not in the tile that holds it.
-Failure TileCodec::cannot_encode(const EncodeTiles& job, std::span<const float> x, const Layout& layout) const {
-  std::size_t worst = 0;
-  std::uint32_t most = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const float v = job.source == EncodeOf::plain ? x[i] : job.source == EncodeOf::difference ? x[i] - job.memory[i] : x[i] + job.memory[i];
-    if (const std::uint32_t m = std::min(magnitude_bits(v), kInfinityBits); m > most) {
-      most = m;
-      worst = i;
-    }
-  }
-  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", name(), describe_element(layout, worst)));
-  return fail(Errc::diverged, fmt::format("{}: values too large to encode, the largest of them {} at {}", name(), float_of(most),
-                                          describe_element(layout, worst)));
-}
-
 // All that a sender could have got wrong, or wants to get wrong, but for the floats of a payload of floats.
 Result<> TileCodec::check(std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const {
-  const CodecHeader expected = header(layout, chunks);
+  const CodecHeader expected = format_.header(layout, chunks);
   GOSSAMER_TRY(check_size(name(), encoded.size(), expected.used));
-  if (has_header()) GOSSAMER_TRY(check_header(name(), encoded, expected));
+  if (format_.has_header()) GOSSAMER_TRY(check_header(name(), encoded, expected));
 
-  std::size_t bad = scales_of(chunks);
-  for (std::size_t s = 0; s < scales_of(chunks); ++s)
+  std::size_t bad = format_.scales_of(chunks);
+  for (std::size_t s = 0; s < format_.scales_of(chunks); ++s)
     if (!valid_scale(how_.code, load<float>(encoded.data() + kCodecHeaderSize + 4 * s))) bad = std::min(bad, s);
-  if (bad < scales_of(chunks))
-    return fail(Errc::corrupt, fmt::format("{} payload: scale {} is {}; it must be 0 .. {}", name(), bad,
-                                           load<float>(encoded.data() + kCodecHeaderSize + 4 * bad), largest_scale(how_.code)));
+  if (bad < format_.scales_of(chunks)) return format_.bad_scale(bad, load<float>(encoded.data() + kCodecHeaderSize + 4 * bad));
   return {};
 }
 
 bool TileCodec::values_are_numbers(Stream& stream, std::span<const std::byte> encoded, const Layout& layout,
                                    const ChunkTable& chunks) const {
   std::atomic<bool> finite = true;
-  const std::byte* const values = encoded.data() + codes_at(chunks);
+  const std::byte* const values = encoded.data() + format_.codes_at(chunks);
   parallel_for(stream, layout.size(), kTilesOfPart * kTile, [&](std::uint64_t begin, std::uint64_t end) {
     if (how_.code == Code::f32 && reinterpret_cast<std::uintptr_t>(values) % alignof(float) == 0) {
       if (kernels_.largest(reinterpret_cast<const float*>(values) + begin, nullptr, end - begin) >= kInfinityBits) finite = false;

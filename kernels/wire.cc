@@ -14,6 +14,10 @@ Result<> check_size(std::string_view codec, std::size_t size, std::size_t expect
 Result<> check_header(std::string_view codec, std::span<const std::byte> payload, const CodecHeader& expected) {
   CodecHeader head;
   std::memcpy(&head, payload.data(), sizeof head);
+  return check_header(codec, head, payload.size(), expected);
+}
+
+Result<> check_header(std::string_view codec, const CodecHeader& head, std::size_t payload_size, const CodecHeader& expected) {
   if (head.magic != kCodecMagic) return fail(Errc::corrupt, fmt::format("{} payload does not begin with the header of a codec", codec));
   if (head.version != kCodecVersion)
     return fail(Errc::version, fmt::format("{} payload of version {}; this peer speaks {}: start all peers from one build", codec,
@@ -33,8 +37,8 @@ Result<> check_header(std::string_view codec, std::span<const std::byte> payload
     return differs("parameter", head.parameter, expected.parameter);
   if (head.layout != expected.layout || head.chunks != expected.chunks)
     return fail(Errc::corrupt, fmt::format("{} payload of a model with other tensors", codec));
-  if (head.reserved != 0 || head.used != payload.size())
-    return fail(Errc::corrupt, fmt::format("{} payload of {} bytes whose header says {}", codec, payload.size(), head.used));
+  if (head.reserved != 0 || head.used != payload_size)
+    return fail(Errc::corrupt, fmt::format("{} payload of {} bytes whose header says {}", codec, payload_size, head.used));
   return {};
 }
 

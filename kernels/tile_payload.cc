@@ -1,0 +1,48 @@
+#include "kernels/tile_payload.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "kernels/codes.h"
+
+namespace gossamer {
+
+CodecHeader TilePayload::header(const Layout& layout, const ChunkTable& chunks) const {
+  return {.codec = static_cast<std::uint16_t>(codec),
+          .code = static_cast<std::uint8_t>(code()),
+          .norm = static_cast<std::uint8_t>(options.how.norm),
+          .scope = static_cast<std::uint8_t>(scope),
+          .flags = static_cast<std::uint8_t>((options.one_scale ? kOneScale : 0) | (options.unbiased ? kUnbiased : 0)),
+          .levels = is_stochastic(code()) ? options.how.levels : 0,
+          .count = layout.size(),
+          .used = size_of(chunks),
+          .layout = chunks.hash(),
+          .chunks = static_cast<std::uint32_t>(chunks.chunks().size())};
+}
+
+Failure TilePayload::cannot_encode(EncodeOf source, const float* x, const float* memory, const Layout& layout) const {
+  std::size_t worst = 0;
+  std::uint32_t most = 0;
+  for (std::size_t i = 0; i < layout.size(); ++i) {
+    const float v = source == EncodeOf::plain ? x[i] : source == EncodeOf::difference ? x[i] - memory[i] : x[i] + memory[i];
+    if (const std::uint32_t m = std::min(magnitude_bits(v), kInfinityBits); m > most) {
+      most = m;
+      worst = i;
+    }
+  }
+  const std::string_view name = codec_name(codec);
+  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", name, describe_element(layout, worst)));
+  return fail(Errc::diverged, fmt::format("{}: values too large to encode, the largest of them {} at {}", name, float_of(most),
+                                          describe_element(layout, worst)));
+}
+
+Failure TilePayload::bad_scale(std::size_t index, float scale) const {
+  return fail(Errc::corrupt, fmt::format("{} payload: scale {} is {}; it must be 0 .. {}", codec_name(codec), index, scale, largest_scale(code())));
+}
+
+Failure TilePayload::not_a_number() const {
+  return fail(Errc::corrupt, fmt::format("{} payload: a value is NaN or infinite", codec_name(codec)));
+}
+
+}  // namespace gossamer

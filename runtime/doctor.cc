@@ -173,8 +173,8 @@ Finding find_build() {
 #ifdef GOSSAMER_HAVE_LIBFABRIC
       "libfabric",
 #endif
-#ifdef GOSSAMER_FOUND_CUDA
-      "CUDA (not used yet)",
+#ifdef GOSSAMER_HAVE_CUDA
+      "CUDA",
 #endif
 #ifdef GOSSAMER_FOUND_NCCL
       "NCCL (not used yet)",

@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <utility>
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/launch.h"
+
+namespace gossamer {
+namespace {
+
+class CudaStream final : public DeviceStream {
+ public:
+  explicit CudaStream(int device) : device_(device) {}
+
+  ~CudaStream() override {
+    use();
+    if (stream_ != nullptr) cudaStreamSynchronize(stream_);
+    for (const Scratch& one : scratch_) cudaFree(one.memory);
+    if (begin_ != nullptr) cudaEventDestroy(begin_);
+    if (end_ != nullptr) cudaEventDestroy(end_);
+    if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  }
+
+  Result<> open() {
+    use();
+    note(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+    note(cudaEventCreate(&begin_), "creating an event");
+    note(cudaEventCreate(&end_), "creating an event");
+    return verdict();
+  }
+
+  void synchronize() override { note(cudaStreamSynchronize(stream_), "waiting for work"); }
+
+  Result<> finish() override {
+    use();
+    synchronize();
+    return verdict();
+  }
+
+  void launch(const device::Work& work) override {
+    use();
+    std::visit([this](const auto& one) { cuda::launch(stream_, one); }, work);
+    note(cudaGetLastError(), "launching a kernel");
+  }
+
+  void upload(const void* host, void* device, std::size_t size) override {
+    use();
+    if (size > 0) note(cudaMemcpyAsync(device, host, size, cudaMemcpyHostToDevice, stream_), "copying to the device");
+  }
+  void download(const void* device, void* host, std::size_t size) override {
+    use();
+    if (size > 0) note(cudaMemcpyAsync(host, device, size, cudaMemcpyDeviceToHost, stream_), "copying from the device");
+  }
+  void copy(const void* from, void* to, std::size_t size) override {
+    use();
+    if (size > 0) note(cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, stream_), "copying on the device");
+  }
+  void clear(void* device, std::size_t size) override {
+    use();
+    if (size > 0) note(cudaMemsetAsync(device, 0, size, stream_), "clearing memory");
+  }
+
+  Result<std::byte*> allocate(std::size_t size) override {
+    use();
+    void* memory = nullptr;
+    if (const cudaError_t error = cudaMalloc(&memory, std::max<std::size_t>(size, 1)); error != cudaSuccess) {
+      cudaGetLastError();  // or the next launch would be blamed for it
+      return fail(Errc::unsupported, "CUDA: no " + std::to_string(size) + " bytes of device memory: " + cudaGetErrorString(error));
+    }
+    return static_cast<std::byte*>(memory);
+  }
+  void release(std::byte* memory) override {
+    use();
+    note(cudaFree(memory), "releasing memory");  // waits for work that uses it
+  }
+
+  Result<std::byte*> scratch(std::size_t size, unsigned slot) override {
+    Scratch& own = scratch_[slot];
+    if (size <= own.size && own.memory != nullptr) return own.memory;
+    if (own.memory != nullptr) release(std::exchange(own.memory, nullptr));
+    GOSSAMER_TRY_ASSIGN(own.memory, allocate(size + size / 4));  // not for every few bytes more
+    own.size = size + size / 4;
+    return own.memory;
+  }
+
+  Result<double> seconds_of(const std::function<void()>& work) override {
+    use();
+    note(cudaEventRecord(begin_, stream_), "timing");
+    work();
+    note(cudaEventRecord(end_, stream_), "timing");
+    GOSSAMER_TRY(finish());
+    float milliseconds = 0;
+    note(cudaEventElapsedTime(&milliseconds, begin_, end_), "timing");
+    GOSSAMER_TRY(verdict());
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+
+ private:
+  // A thread has one current device; this stream's may not be the last one that it used.
+  void use() { note(cudaSetDevice(device_), "choosing the device"); }
+
+  void note(cudaError_t error, const char* doing) {
+    if (error == cudaSuccess || error_ != cudaSuccess) return;
+    error_ = error;
+    doing_ = doing;
+  }
+
+  Result<> verdict() const {
+    if (error_ == cudaSuccess) return {};
+    const bool missing = error_ == cudaErrorNoKernelImageForDevice || error_ == cudaErrorInsufficientDriver || error_ == cudaErrorUnsupportedPtxVersion;
+    return fail(missing ? Errc::unsupported : Errc::internal,
+                std::string("CUDA device ") + std::to_string(device_) + ", " + doing_ + ": " + cudaGetErrorString(error_));
+  }
+
+  const int device_;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  struct Scratch {
+    std::byte* memory = nullptr;
+    std::size_t size = 0;
+  } scratch_[kSlots];
+  cudaError_t error_ = cudaSuccess;  // the first one
+  const char* doing_ = "";
+};
+
+}  // namespace
+
+Result<std::vector<CudaDevice>> cuda_devices() {
+  int count = 0;  // stays as it is where there is no driver
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
+    cudaGetLastError();
+    return fail(Errc::unsupported, std::string("no CUDA device: ") + cudaGetErrorString(error));
+  }
+  if (count == 0) return fail(Errc::unsupported, "no CUDA device: the driver has none (nvidia-smi, CUDA_VISIBLE_DEVICES)");
+  std::vector<CudaDevice> devices;
+  for (int d = 0; d < count; ++d) {
+    cudaDeviceProp properties{};
+    if (const cudaError_t error = cudaGetDeviceProperties(&properties, d); error != cudaSuccess)
+      return fail(Errc::unsupported, "CUDA device " + std::to_string(d) + ": " + cudaGetErrorString(error));
+    devices.push_back({properties.name, properties.totalGlobalMem, properties.major, properties.minor});
+  }
+  return devices;
+}
+
+Result<std::unique_ptr<DeviceStream>> make_cuda_stream(int device) {
+  GOSSAMER_TRY_ASSIGN(const std::vector<CudaDevice> devices, cuda_devices());
+  if (device < 0 || static_cast<std::size_t>(device) >= devices.size())
+    return fail(Errc::invalid_argument, "CUDA device " + std::to_string(device) + ": there are devices 0 .. " + std::to_string(devices.size() - 1));
+  auto stream = std::make_unique<CudaStream>(device);
+  GOSSAMER_TRY(stream->open());
+  return stream;
+}
+
+}  // namespace gossamer

@@ -7,6 +7,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "kernels/cuda/cuda.h"
+#include "runtime/bench/device_measure.h"
 #include "runtime/bench/kernels_measure.h"
 #include "runtime/exit_code.h"
 
@@ -53,11 +55,20 @@ void print(const KernelRow& row) {
   std::fflush(stdout);
 }
 
+// The rows of the first GPU, or why there are none.
+Result<std::string> measure_gpu(const Options& options, const std::function<void(const KernelRow&)>& row) {
+  GOSSAMER_TRY_ASSIGN(const std::vector<CudaDevice> devices, cuda_devices());
+  GOSSAMER_TRY_ASSIGN(const auto stream, make_cuda_stream(0));
+  GOSSAMER_TRY(measure_device(*stream, {options.bench.elements, options.bench.repetitions, options.bench.only}, row));
+  return devices.front().name;
+}
+
 int run(Options options) {
   options.bench.elements.clear();
   for (const double millions : options.millions) options.bench.elements.push_back(static_cast<std::size_t>(millions * 1e6));
   options.bench.kernels = &best_kernels();
-  if (!options.implementation.empty()) {
+  const bool only_gpu = options.implementation == "cuda";
+  if (!options.implementation.empty() && !only_gpu) {
     options.bench.kernels = nullptr;
     std::string names;
     for (const Kernels* kernels : all_kernels()) {
@@ -65,24 +76,39 @@ int run(Options options) {
       names += fmt::format("{}{}", names.empty() ? "" : ", ", kernels->name);
     }
     if (options.bench.kernels == nullptr) {
-      fmt::print(stderr, "gossamer: --implementation {}: this processor has {}\n", options.implementation, names);
+      fmt::print(stderr, "gossamer: --implementation {}: this processor has {}; a GPU is cuda\n", options.implementation, names);
       return exit_code(Errc::invalid_argument);
     }
   }
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   bool busy = false;
-  if (!options.json) fmt::print("implementation: {}\n", options.bench.kernels->name);
-  measure_kernels(options.bench, [&](const KernelRow& row) {
+  const auto show = [&](const KernelRow& row) {
     busy = busy || row.busy;
     if (options.json)
       rows.push_back(to_json(row));
     else
       print(row);
-  });
-  if (options.json)
-    fmt::print("{}\n", nlohmann::ordered_json{{"implementation", options.bench.kernels->name}, {"rows", rows}}.dump(2));
-  else if (busy)
-    fmt::print("* the machine was busy: processor time, not that of the clock\n");
+  };
+  if (!options.json) fmt::print("implementation: {}\n", only_gpu ? "cuda" : options.bench.kernels->name);
+  if (!only_gpu) measure_kernels(options.bench, show);
+  // On a GPU only what was asked for, or what comes after all the rows of the processor.
+  Result<std::string> gpu = fail(Errc::unsupported, fmt::format("--implementation {} was asked for", options.implementation));
+  if (only_gpu || options.implementation.empty()) gpu = measure_gpu(options, show);
+  if (only_gpu && !gpu) {
+    fmt::print(stderr, "gossamer: --implementation cuda: {}\n", gpu.error().message);
+    return exit_code(gpu.error().code);
+  }
+  if (options.json) {
+    nlohmann::ordered_json all{{"implementation", only_gpu ? "cuda" : options.bench.kernels->name}, {"rows", rows}};
+    all[gpu ? "gpu" : "gpu_skipped"] = gpu ? *gpu : gpu.error().message;
+    fmt::print("{}\n", all.dump(2));
+    return 0;
+  }
+  if (busy) fmt::print("* the machine was busy: processor time, not that of the clock\n");
+  if (gpu)
+    fmt::print("rows of 0 threads: {}\n", *gpu);
+  else
+    fmt::print("GPU rows skipped: {}\n", gpu.error().message);
   return 0;
 }
 
@@ -96,7 +122,7 @@ void add_bench_kernels(CLI::App& bench, int* code) {
   kernels->add_option("--threads", options->bench.threads, "Numbers of threads; default 1 2")->check(CLI::Range(1, 1024));
   kernels->add_option("--repetitions", options->bench.repetitions, "Measurements of which the median is given; default 9")->check(CLI::Range(1, 10000));
   kernels->add_option("--only", options->bench.only, "Only rows whose name contains this")->type_name("TEXT");
-  kernels->add_option("--implementation", options->implementation, "Who does the work, instead of the best one: scalar, AVX2, ...")->type_name("NAME");
+  kernels->add_option("--implementation", options->implementation, "Who does the work, instead of the best one and the GPU: scalar, AVX2, ..., cuda")->type_name("NAME");
   kernels->add_flag("--json", options->json, "As JSON");
   kernels->callback([options, code] { *code = run(*options); });
 }

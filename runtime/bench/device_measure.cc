@@ -1,0 +1,195 @@
+#include "runtime/bench/device_measure.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/device/codecs.h"
+#include "kernels/device/vector.h"
+
+namespace gossamer {
+namespace {
+
+struct Case {
+  std::string name;
+  double bytes = 0;  // per element
+  std::function<Result<>()> run;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Normally distributed numbers, nearly: the sum of four uniform ones.
+std::vector<float> numbers(std::size_t count, std::uint64_t seed) {
+  std::vector<float> x(count);
+  std::uint64_t state = seed;
+  for (float& value : x) {
+    state += 0x9E3779B97F4A7C15u;
+    std::uint64_t z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    const auto part = [z](int shift) { return static_cast<float>((z >> shift) & 0xffff); };
+    value = (part(0) + part(16) + part(32) + part(48) - 131070.0f) * (1.0f / 37837.0f);
+  }
+  return x;
+}
+
+class Bench {
+ public:
+  static Result<std::unique_ptr<Bench>> make(DeviceStream& stream, std::size_t elements) {
+    auto bench = std::unique_ptr<Bench>(new Bench(stream, elements));
+    for (std::uint64_t v = 0; v < kVectors; ++v) {
+      GOSSAMER_TRY_ASSIGN(auto buffer, DeviceBuffer<float>::make(stream, elements));
+      const std::vector<float> values = v < 3 ? numbers(elements, v + 1) : std::vector<float>(elements);
+      stream.upload(values.data(), buffer.data(), elements * sizeof(float));
+      bench->vectors_.push_back(std::move(buffer));
+    }
+    GOSSAMER_TRY_ASSIGN(auto payload, DeviceBuffer<std::byte>::make(stream, 4 * elements + elements / 32 + 4096));
+    bench->payload_.push_back(std::move(payload));
+    GOSSAMER_TRY(stream.finish());
+    GOSSAMER_TRY(bench->add_cases());
+    return bench;
+  }
+
+  Result<> run(const DeviceBench& how, const std::function<void(const KernelRow&)>& row);
+
+ private:
+  static constexpr std::uint64_t kVectors = 4;
+
+  Bench(DeviceStream& stream, std::size_t elements) : stream_(stream), n_(elements), layout_(Layout::flat(elements)) {}
+
+  std::span<float> x() { return vectors_[0].span(); }
+  std::span<float> y() { return vectors_[1].span(); }
+  std::span<float> z() { return vectors_[2].span(); }
+  std::span<float> out() { return vectors_[3].span(); }
+  std::span<std::byte> payload() { return payload_[0].span(); }
+
+  Result<> add_cases();
+  Result<> add_codec(const std::string& name, const CompressionOptions& options, bool sparse);
+
+  DeviceStream& stream_;
+  std::size_t n_;
+  Layout layout_;
+  std::vector<DeviceBuffer<float>> vectors_;
+  std::vector<DeviceBuffer<std::byte>> payload_;
+  std::size_t turn_ = 0;
+  std::vector<Case> cases_;
+};
+
+Result<> Bench::add_cases() {
+  cases_.push_back({"snapshot copy", 8, [this]() -> Result<> {
+                      copy(stream_, x(), out());
+                      return stream_.finish();
+                    }});
+  cases_.push_back({"mix of 3", 16, [this]() -> Result<> {
+                      const WeightedVector terms[] = {{0.5f, x()}, {0.25f, y()}, {0.25f, z()}};
+                      weighted_sum(stream_, terms, out());
+                      return stream_.finish();
+                    }});
+  cases_.push_back({"distance", 8, [this]() -> Result<> {
+                      GOSSAMER_TRY(squared_distance(stream_, x(), y()));
+                      return {};
+                    }});
+  struct Named {
+    const char* name;
+    CompressionOptions options;
+    bool sparse = false;
+  };
+  const Named all[] = {{"bf16", {.codec = CodecId::bf16}},
+                       {"fp16", {.codec = CodecId::fp16}},
+                       {"fp8", {.codec = CodecId::fp8}},
+                       {"int8", {.codec = CodecId::int8}},
+                       {"int4", {.codec = CodecId::int4}},
+                       {"qsgd 8 bits", {.codec = CodecId::qsgd, .levels = 127}},
+                       {"qsgd 4 bits", {.codec = CodecId::qsgd, .levels = 7}},
+                       {"terngrad", {.codec = CodecId::terngrad}},
+                       {"qsgd 8 bits, 2-norm", {.codec = CodecId::qsgd, .levels = 127, .norm = Norm::two}},
+                       {"natural", {.codec = CodecId::natural}},
+                       {"sign", {.codec = CodecId::sign}},
+                       {"top-k 1 %", {.codec = CodecId::top_k, .ratio = 0.01}, true},
+                       {"threshold 2.5", {.codec = CodecId::threshold, .threshold = 2.5}, true},
+                       {"random-k 1 %", {.codec = CodecId::random_k, .ratio = 0.01}, true}};
+  for (const Named& named : all) GOSSAMER_TRY(add_codec(named.name, named.options, named.sparse));
+  return {};
+}
+
+Result<> Bench::add_codec(const std::string& name, const CompressionOptions& options, bool sparse) {
+  GOSSAMER_TRY_ASSIGN(auto made, make_device_compressor(options));
+  const std::shared_ptr<const Compressor> c = std::move(made);
+  auto used = std::make_shared<std::size_t>(0);
+  GOSSAMER_TRY_ASSIGN(*used, c->encode(stream_, x(), layout_, 1, payload()));
+  const double code = static_cast<double>(*used) / static_cast<double>(n_);
+  const bool random = options.codec == CodecId::random_k;
+  cases_.push_back({"encode " + name, random ? 2 * code : 4 + code, [=, this]() -> Result<> {
+                      GOSSAMER_TRY_ASSIGN(*used, c->encode(stream_, x(), layout_, 1, payload()));
+                      return {};
+                    }});
+  cases_.push_back({"decode and add " + name, sparse ? 3 * code : 8 + code, [=, this]() -> Result<> {
+                      const WeightedPayload one{payload().first(*used), 1e-3f};
+                      return c->decode(stream_, {&one, 1}, layout_, {.target = DecodeTo::add, .out = out()});
+                    }});
+  if (options.codec == CodecId::qsgd && options.norm == Norm::max)
+    cases_.push_back({"decode and add 3 of " + name, 8 + 3 * code, [=, this]() -> Result<> {
+                        const std::span<const std::byte> bytes = payload().first(*used);
+                        const WeightedPayload three[] = {{bytes, 1e-3f}, {bytes, 2e-3f}, {bytes, 3e-3f}};
+                        return c->decode(stream_, three, layout_, {.target = DecodeTo::add, .out = out()});
+                      }});
+  // Towards two vectors in turn, lest the replica arrive.
+  cases_.push_back({"choco " + name, random ? 4 * code : sparse ? 8 + code : 12 + code, [=, this]() -> Result<> {
+                      GOSSAMER_TRY(c->encode_difference(stream_, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload()));
+                      return {};
+                    }});
+  return {};
+}
+
+Result<> Bench::run(const DeviceBench& how, const std::function<void(const KernelRow&)>& row) {
+  const auto limit = [this]() -> Result<> {
+    copy(stream_, x(), out());
+    return stream_.finish();
+  };
+  const auto timed = [this](const std::function<Result<>()>& work) -> Result<double> {
+    Result<> done;
+    GOSSAMER_TRY_ASSIGN(const double seconds, stream_.seconds_of([&] { done = work(); }));
+    GOSSAMER_TRY(done);
+    return seconds;
+  };
+  std::string encoder;
+  for (const Case& one : cases_) {
+    if (!how.only.empty() && one.name.find(how.only) == std::string::npos) continue;
+    if (one.name.starts_with("decode")) {  // needs its encoder's payload
+      for (const Case& other : cases_)
+        if (other.name.starts_with("encode ") && one.name.ends_with(" " + other.name.substr(7))) GOSSAMER_TRY(other.run());
+    }
+    GOSSAMER_TRY(one.run());
+    std::vector<double> limits, seconds, ratios;
+    const double bytes = one.bytes * static_cast<double>(n_);
+    for (std::size_t r = 0; r < how.repetitions; ++r) {
+      GOSSAMER_TRY_ASSIGN(const double of_limit, timed(limit));
+      GOSSAMER_TRY_ASSIGN(const double of_kernel, timed(one.run));
+      limits.push_back(of_limit);
+      seconds.push_back(of_kernel);
+      ratios.push_back(bytes / of_kernel / (8.0 * static_cast<double>(n_) / of_limit));
+    }
+    KernelRow result{.name = one.name, .elements = n_, .threads = 0, .bytes = bytes};
+    result.seconds = median(seconds);
+    result.best_seconds = *std::min_element(seconds.begin(), seconds.end());
+    result.limit = "device copy";
+    result.limit_bytes_per_second = 8.0 * static_cast<double>(n_) / median(limits);
+    result.ratio = median(ratios);
+    row(result);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> measure_device(DeviceStream& stream, const DeviceBench& bench, const std::function<void(const KernelRow&)>& row) {
+  for (const std::size_t elements : bench.elements) {
+    GOSSAMER_TRY_ASSIGN(const auto one, Bench::make(stream, elements));
+    GOSSAMER_TRY(one->run(bench, row));
+  }
+  return {};
+}
+
+}  // namespace gossamer

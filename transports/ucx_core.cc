@@ -53,6 +53,19 @@ void quieten() {
 #endif
 }
 
+// Whether anything that UCX has taken reaches another process: of "rc,self" a machine without a device leaves self, without a word.
+// UCX prints "#      resource 1  :  md 1  dev 1  flags -- tcp/lo".
+bool reaches_others(ucp_context_h context) {
+  const std::string info = printed([&](FILE* to) { ucp_context_print_info(context, to); });
+  bool any = false;
+  for (std::size_t at = info.find(" resource "); at != std::string::npos; at = info.find(" resource ", at + 1)) {
+    const std::string line = info.substr(at, info.find('\n', at) - at);
+    if (line.find(" self/") == std::string::npos) return true;
+    any = true;
+  }
+  return !any;  // another UCX may print it otherwise
+}
+
 struct ConfigDeleter {
   void operator()(ucp_config_t* config) const { ucp_config_release(config); }
 };
@@ -119,6 +132,9 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
                                        "' on the devices '" + core->devices_ + "': " + say(status) +
                                        " (`ucx_info -d` lists what this machine has)");
   core->context_ = std::make_shared<Context>(context);
+  if (core->tls_ != "self" && !reaches_others(context))
+    return fail(Errc::unsupported, "UCX reaches no other process by the transports '" + core->tls_ + "' on the devices '" + core->devices_ +
+                                       "' (`ucx_info -d` lists what this machine has; rc, ud and dc need an RDMA device and rdma-core)");
 
   ucp_worker_params_t worker_params{};
   worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;

@@ -100,6 +100,14 @@ TEST(Ucx, ManyLargePutsByMessagesOverSharedMemoryAllArrive) {
   EXPECT_EQ(first_difference(pair.sink->memory().bytes(), 1), kSize);
 }
 
+// UCX takes what it finds of a list, were it only the way to itself.
+TEST(Ucx, TransportsThatReachNobodyElseAreRefused) {
+  const auto fabric = make_ucx({.tls = "tcp,self", .net_devices = "nosuchdevice0"});
+  ASSERT_FALSE(fabric);
+  EXPECT_EQ(fabric.error().code, Errc::unsupported);
+  EXPECT_NE(fabric.error().message.find("nosuchdevice0"), std::string::npos) << fabric.error().message;
+}
+
 TEST(Ucx, AKeyFitsItsContract) {
   Pair pair;
   EXPECT_LE(pair.sink->remote().key.size(), 256u);

@@ -19,6 +19,7 @@
 #include "base/serial.h"
 #include "runtime/bench/talk.h"
 #include "runtime/bench/transport_measure.h"
+#include "transports/interfaces.h"
 #include "transports/ofi_provider.h"
 
 namespace gossamer::bench {
@@ -32,9 +33,12 @@ constexpr std::chrono::seconds kPatience{30};
 // One endpoint, one buffer, one peer.
 class Bare {
  public:
-  Result<> open(const std::string& provider, std::size_t size_max) {
-    GOSSAMER_TRY_ASSIGN(offer_, ofi::choose({.provider = provider, .interface = provider == "shm" ? "" : "lo"}));
+  Result<> open(const Wire& wire, std::size_t size_max) {
+    GOSSAMER_TRY_ASSIGN(offer_, ofi::choose({.provider = wire.bare_provider, .interface = wire.fabric.ofi.interface}));
     fi_info* info = offer_.info.get();
+    if (size_max > info->ep_attr->max_msg_size)
+      return fail(Errc::unsupported, "one message of " + wire.bare_provider + " carries " + std::to_string(info->ep_attr->max_msg_size) +
+                                         " bytes, too few for a bare loop of " + std::to_string(size_max));
     const auto check = [](const char* what, long error) -> Result<> {
       if (error == 0) return {};
       return fail(Errc::io, ofi::say(what, error));
@@ -166,11 +170,11 @@ std::string order(char kind, Amount amount) {
 
 class BareMeasurement final : public Measurement {
  public:
-  static Result<std::unique_ptr<Measurement>> make(const std::string& provider, bool writes, std::size_t size_max) {
+  static Result<std::unique_ptr<Measurement>> make(const Wire& wire, bool writes, std::size_t size_max) {
     auto measurement = std::make_unique<BareMeasurement>();
     measurement->writes_ = writes;
-    GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("bare:" + provider + (writes ? " 1 " : " 0 ") + std::to_string(size_max)));
-    GOSSAMER_TRY(measurement->bare_.open(provider, size_max));
+    GOSSAMER_TRY(measurement->bare_.open(wire, size_max));
+    GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("bare:" + wire.name + " 1 " + std::to_string(size_max)));
     GOSSAMER_TRY(measurement->bare_.meet(measurement->other_->talk()));
     return measurement;
   }
@@ -224,10 +228,10 @@ class BareMeasurement final : public Measurement {
 
 }  // namespace
 
-Result<> serve_bare_libfabric(const std::string& provider, bool, std::size_t size_max, int descriptor) {
+Result<> serve_bare_libfabric(const Wire& wire, std::size_t size_max, int descriptor) {
   Bare bare;
   Talk talk(descriptor);
-  GOSSAMER_TRY(bare.open(provider, size_max));
+  GOSSAMER_TRY(bare.open(wire, size_max));
   GOSSAMER_TRY(bare.meet(talk));
   for (;;) {
     // Progress is ours to make while we wait for orders.
@@ -256,8 +260,17 @@ Result<> serve_bare_libfabric(const std::string& provider, bool, std::size_t siz
   }
 }
 
-Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const std::string& provider, bool writes, std::size_t size_max) {
-  return BareMeasurement::make(provider, writes, size_max);
+std::string bare_address(const Wire& wire) {
+  constexpr const char* kOwn = "127.0.0.1";
+  const auto offer = ofi::choose({.provider = wire.bare_provider, .interface = wire.fabric.ofi.interface});
+  if (!offer || offer->info->src_addr == nullptr) return kOwn;
+  const auto format = offer->info->addr_format;
+  if (format != FI_SOCKADDR_IN && format != FI_SOCKADDR_IN6 && format != FI_SOCKADDR) return kOwn;
+  return network_address(static_cast<const sockaddr*>(offer->info->src_addr)).text;
+}
+
+Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire& wire, bool writes, std::size_t size_max) {
+  return BareMeasurement::make(wire, writes, size_max);
 }
 
 }  // namespace gossamer::bench

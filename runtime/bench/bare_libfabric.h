@@ -5,10 +5,14 @@
 #include <string>
 
 #include "base/result.h"
+#include "runtime/bench/transport_measure.h"
 
 namespace gossamer::bench {
 
 // The other side of measure_bare_libfabric(); `descriptor` is its socket.
-Result<> serve_bare_libfabric(const std::string& provider, bool writes, std::size_t size_max, int descriptor);
+Result<> serve_bare_libfabric(const Wire& wire, std::size_t size_max, int descriptor);
+
+// Where libfabric's own programs reach this machine over this wire: "127.0.0.1".
+std::string bare_address(const Wire& wire);
 
 }  // namespace gossamer::bench

@@ -1,16 +1,19 @@
 // Stands in for bare_libfabric.cc where libfabric was not found at build time.
 #include <memory>
+#include <string>
 
 #include "runtime/bench/bare_libfabric.h"
 #include "runtime/bench/transport_measure.h"
 
 namespace gossamer::bench {
 
-Result<> serve_bare_libfabric(const std::string&, bool, std::size_t, int) {
+Result<> serve_bare_libfabric(const Wire&, std::size_t, int) {
   return fail(Errc::unsupported, "this build has no libfabric");
 }
 
-Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const std::string&, bool, std::size_t) {
+std::string bare_address(const Wire&) { return {}; }
+
+Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire&, bool, std::size_t) {
   return fail(Errc::unsupported, "this build has no libfabric");
 }
 

@@ -25,7 +25,7 @@ using bench::Wire;
 
 struct Flags {
   std::vector<std::string> wires;
-  std::vector<std::uint64_t> sizes = {65536, 1 << 20, 64 << 20};
+  std::vector<std::uint64_t> sizes = {8, 4096, 65536, 1 << 20, 16 << 20, 256 << 20};
   std::vector<std::uint64_t> latency_sizes = {8, 4096};
   std::size_t links = 8;
   std::size_t repeat = 7;
@@ -177,7 +177,7 @@ class Bench {
         // Emulated by small fragments: 20 MB/s at 64 MB, which is no match and takes minutes.
         if (test == "put" && !latency && wire.ucx_tls.starts_with("tcp") && amount.size > (1 << 20)) continue;
         const std::string name = (test == "tag" ? "" : "ucp_") + test + (latency ? "_lat" : "_bw");
-        const auto figure = bench::ucx_perftest(wire.ucx_tls, name, amount);
+        const auto figure = bench::ucx_perftest(wire, name, amount);
         if (!figure && figure.error().code == Errc::unsupported) {
           has_perftest_ = false;
           missing_.push_back("ucx_perftest is not installed (Debian: ucx-utils)");
@@ -188,10 +188,26 @@ class Bench {
       }
     }
     if (wire.bare_provider.empty()) return {};
+    if (latency && has_pingpong_) {
+      const auto figure = bench::fi_pingpong(wire, amount);
+      if (!figure && figure.error().code == Errc::unsupported) {
+        has_pingpong_ = false;
+        missing_.push_back("fi_pingpong is not installed (Debian: libfabric-bin)");
+      } else {
+        GOSSAMER_TRY_ASSIGN(const double value, figure);
+        line->others["fi_pingpong"].push_back(value);
+      }
+    }
     for (const bool writes : {true, false}) {
       if (latency && writes) continue;
-      GOSSAMER_TRY_ASSIGN(auto bare, bench::measure_bare_libfabric(wire.bare_provider, writes, amount.size));
-      GOSSAMER_TRY_ASSIGN(const double value, latency ? bare->latency(amount) : bare->bandwidth(amount));
+      auto bare = bench::measure_bare_libfabric(wire, writes, amount.size);
+      if (!bare && bare.error().code == Errc::unsupported) {
+        const std::string reason = wire.name + ": " + bare.error().message;
+        if (std::ranges::find(missing_, reason) == missing_.end()) missing_.push_back(reason);
+        break;
+      }
+      GOSSAMER_TRY(bare);
+      GOSSAMER_TRY_ASSIGN(const double value, latency ? (*bare)->latency(amount) : (*bare)->bandwidth(amount));
       line->others[writes ? "fi_write" : "fi_send"].push_back(value);
     }
     return {};
@@ -200,7 +216,7 @@ class Bench {
   const Flags& flags_;
   std::vector<Row> rows_;
   std::vector<std::string> missing_;
-  bool has_perftest_ = true;
+  bool has_perftest_ = true, has_pingpong_ = true;
   static constexpr std::size_t kManyLinksMax = 8 << 20;
 };
 
@@ -224,8 +240,8 @@ int bench_transport(const Flags& flags) {
 void add_bench_transport(CLI::App& bench, int* code) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = bench.add_subcommand(
-      "transport", "Puts between two processes, beside ucx_perftest, a bare libfabric loop and memcpy on the same wires");
-  command->add_option("--wires", flags->wires, "Only these: loopback, ucx-shm, ucx-tcp, libfabric-shm, libfabric-tcp")->delimiter(',')->type_name("WIRES");
+      "transport", "Puts between two processes, beside ucx_perftest, fi_pingpong, a bare libfabric loop and memcpy on the same wires");
+  command->add_option("--wires", flags->wires, "Only these: loopback, ucx-shm, ucx-tcp, libfabric-shm, libfabric-tcp; with an RDMA device ucx-rc, libfabric-verbs")->delimiter(',')->type_name("WIRES");
   command->add_option("--sizes", flags->sizes, "Bytes per put whose bandwidth is measured")->delimiter(',')->type_name("BYTES")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 30));
   command->add_option("--latency-sizes", flags->latency_sizes, "Bytes per put whose latency is measured")->delimiter(',')->type_name("BYTES")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 20));
   command->add_option("--links", flags->links, "How many links share a wire, beside one alone (puts up to 8 MiB)")->type_name("N");

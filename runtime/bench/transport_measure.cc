@@ -241,20 +241,26 @@ class FabricMeasurement final : public Measurement {
 }  // namespace
 
 std::vector<Wire> all_wires() {
-  std::vector<Wire> wires(5);
+  std::vector<Wire> wires(7);
   wires[0].name = "loopback";
   wires[0].fabric.kind = "loopback";
   wires[1].name = "ucx-shm";
   wires[1].fabric.ucx.tls = wires[1].ucx_tls = "posix,sysv,self";
   wires[2].name = "ucx-tcp";
   wires[2].fabric.ucx.tls = wires[2].ucx_tls = "tcp,self";
-  wires[2].fabric.ucx.net_devices = "lo";
+  wires[2].fabric.ucx.net_devices = wires[2].ucx_devices = "lo";
   wires[3].name = "libfabric-shm";
   wires[3].fabric.ofi.provider = wires[3].bare_provider = "shm";
   wires[4].name = "libfabric-tcp";
   wires[4].fabric.ofi.provider = wires[4].bare_provider = "tcp";
   wires[4].fabric.ofi.interface = "lo";
   wires[4].fabric.ofi.map_neighbours = false;  // the wire is measured
+  // Where there is an RDMA device.
+  wires[5].name = "ucx-rc";
+  wires[5].fabric.ucx.tls = wires[5].ucx_tls = "rc,self";
+  wires[6].name = "libfabric-verbs";
+  wires[6].fabric.ofi.provider = wires[6].bare_provider = "verbs;ofi_rxm";
+  wires[6].fabric.ofi.map_neighbours = false;
   for (Wire& wire : wires)
     if (wire.name.starts_with("libfabric")) wire.fabric.kind = "libfabric";
   return wires;
@@ -269,9 +275,11 @@ Result<> serve(const std::string& what) {
   if (second == std::string::npos) return fail(Errc::invalid_argument, "bench transport --serve: it is started by the bench itself");
   const std::string name = what.substr(0, first);
   const std::size_t number = std::strtoull(what.c_str() + first, nullptr, 10), size_max = std::strtoull(what.c_str() + second, nullptr, 10);
-  if (name.starts_with("bare:")) return serve_bare_libfabric(name.substr(5), number != 0, size_max, 0);
-  for (const Wire& wire : all_wires())
+  const bool bare = name.starts_with("bare:");
+  for (const Wire& wire : all_wires()) {
+    if (bare && "bare:" + wire.name == name) return serve_bare_libfabric(wire, size_max, 0);
     if (wire.name == name) return Server(wire.fabric, number, size_max, 0).run();
+  }
   return fail(Errc::invalid_argument, "bench transport --serve: no wire `" + name + "`");
 }
 

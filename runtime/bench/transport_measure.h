@@ -19,7 +19,8 @@ struct Wire {
   std::string name;          // "ucx-shm"
   FabricOptions fabric;      // without the loopback's hub
   std::string ucx_tls;       // what ucx_perftest gets; empty: it does not go this way
-  std::string bare_provider; // what the bare libfabric loop uses; empty: it does not go this way
+  std::string ucx_devices;   // likewise; empty: UCX's choice
+  std::string bare_provider; // what the bare libfabric loop uses, on fabric.ofi.interface; empty: it does not go this way
 };
 std::vector<Wire> all_wires();
 
@@ -42,7 +43,7 @@ class Measurement {
 Result<std::unique_ptr<Measurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max);
 
 // libfabric's own.  `writes`: one-sided writes (bandwidth only), else messages.
-Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const std::string& provider, bool writes, std::size_t size_max);
+Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire& wire, bool writes, std::size_t size_max);
 
 // The other side, as a process: what follows `gossamer bench transport --serve`; the socket is its standard input.
 Result<> serve(const std::string& what);

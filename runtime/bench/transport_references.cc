@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <sstream>
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "runtime/bench/bare_libfabric.h"
 #include "runtime/bench/talk.h"
 
 namespace gossamer::bench {
@@ -30,6 +32,36 @@ int free_port() {
       ::getsockname(probe.number(), reinterpret_cast<sockaddr*>(&where), &size) != 0)
     return 13337;
   return ntohs(where.sin_port);
+}
+
+// Runs a server, and clients until one finds it listening; the numbers at the beginnings of the words of that one's last line with any.
+Result<std::vector<double>> last_numbers(const std::vector<std::string>& server_words, const std::vector<std::string>& words,
+                                         const std::vector<std::string>& environment, std::size_t least) {
+  GOSSAMER_TRY_ASSIGN(Program server, Program::start(server_words, environment));
+  for (int attempt = 0;; ++attempt) {
+    pollfd none{-1, 0, 0};
+    (void)::poll(&none, 1, 100);  // until the server listens
+    GOSSAMER_TRY_ASSIGN(Program client, Program::start(words, environment));
+    const auto text = client.output(kDeadline_s);
+    if (!text && text.error().code == Errc::io && attempt < 20) continue;  // refused: it does not listen yet
+    if (!text) return fail(text.error().code, text.error().message);
+    std::istringstream lines(*text);
+    std::vector<double> all;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.find('|') != std::string::npos) continue;  // a heading
+      std::vector<double> numbers;
+      std::istringstream in(line);
+      for (std::string word; in >> word;) {
+        const std::size_t digit = word.front() == '=' ? 1 : 0;
+        char* end = nullptr;
+        const double number = std::strtod(word.c_str() + digit, &end);
+        if (end != word.c_str() + digit) numbers.push_back(number);
+      }
+      if (numbers.size() >= least) all = std::move(numbers);
+    }
+    if (all.empty()) return fail(Errc::io, words.front() + " says what nobody understands: " + *text);
+    return all;
+  }
 }
 
 }  // namespace
@@ -52,32 +84,28 @@ double memcpy_bandwidth(Amount amount) {
   return static_cast<double>(amount.size * at_once) / *middle;
 }
 
-Result<double> ucx_perftest(const std::string& tls, const std::string& test, Amount amount) {
-  const std::vector<std::string> environment = {"UCX_TLS=" + tls, "UCX_NET_DEVICES=lo", "UCX_LOG_LEVEL=fatal"};
+Result<double> ucx_perftest(const Wire& wire, const std::string& test, Amount amount) {
+  std::vector<std::string> environment = {"UCX_TLS=" + wire.ucx_tls, "UCX_LOG_LEVEL=fatal"};
+  if (!wire.ucx_devices.empty()) environment.push_back("UCX_NET_DEVICES=" + wire.ucx_devices);
   const std::string port = std::to_string(free_port());
-  GOSSAMER_TRY_ASSIGN(Program server, Program::start({"ucx_perftest", "-p", port}, environment));
-  const std::vector<std::string> words = {
-      "ucx_perftest", "127.0.0.1", "-p", port, "-t", test, "-s", std::to_string(amount.size), "-n", std::to_string(amount.count),
-      "-w", std::to_string(std::max<std::size_t>(1, amount.count / 8)), "-f"};
-  for (int attempt = 0;; ++attempt) {
-    pollfd none{-1, 0, 0};
-    (void)::poll(&none, 1, 100);  // until the server listens
-    GOSSAMER_TRY_ASSIGN(Program client, Program::start(words, environment));
-    const auto text = client.output(kDeadline_s);
-    if (!text && text.error().code == Errc::io && attempt < 20) continue;  // refused: it does not listen yet
-    if (!text) return fail(text.error().code, text.error().message);
-    // With -f the last line holds: iterations, the 50th percentile, average and overall time, average and overall MB/s, ...
-    std::istringstream lines(*text);
-    std::string line, last;
-    while (std::getline(lines, line))
-      if (line.find_first_of("0123456789") != std::string::npos && line.find('|') == std::string::npos) last = line;
-    last.erase(0, last.starts_with("Final:") ? 6 : 0);
-    std::istringstream numbers(last);
-    std::vector<double> all;
-    for (double number = 0; numbers >> number;) all.push_back(number);
-    if (all.size() < 6) return fail(Errc::io, "ucx_perftest says what nobody understands: " + *text);
-    return test.ends_with("_lat") ? all[1] : all[5] * (1 << 20);
-  }
+  // With -f the last line holds: iterations, the 50th percentile, average and overall time, average and overall MB/s, ...
+  GOSSAMER_TRY_ASSIGN(const auto all, last_numbers({"ucx_perftest", "-p", port},
+                                                   {"ucx_perftest", "127.0.0.1", "-p", port, "-t", test, "-s", std::to_string(amount.size), "-n",
+                                                    std::to_string(amount.count), "-w", std::to_string(std::max<std::size_t>(1, amount.count / 8)), "-f"},
+                                                   environment, 6));
+  return test.ends_with("_lat") ? all[1] : all[5] * (1 << 20);
+}
+
+Result<double> fi_pingpong(const Wire& wire, Amount amount) {
+  const std::string port = std::to_string(free_port());
+  std::vector<std::string> words = {"fi_pingpong", "-e", "rdm", "-p", wire.bare_provider, "-I", std::to_string(amount.count), "-S", std::to_string(amount.size)};
+  if (!wire.fabric.ofi.interface.empty()) words.insert(words.end(), {"-d", wire.fabric.ofi.interface});
+  std::vector<std::string> server = words, client = words;
+  server.insert(server.end(), {"-B", port});
+  client.insert(client.end(), {"-P", port, bare_address(wire)});
+  // bytes, sent, answered, total, time, MB/s, microseconds of one way, ...
+  GOSSAMER_TRY_ASSIGN(const auto all, last_numbers(server, client, {}, 7));
+  return all[6];
 }
 
 }  // namespace gossamer::bench

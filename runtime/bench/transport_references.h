@@ -14,6 +14,9 @@ double memcpy_bandwidth(Amount amount);
 
 // One of ucx_perftest's tests ("ucp_put_bw", "tag_lat") between two processes of its own.  Bytes per second, or
 // microseconds (median).  Errors: unsupported when ucx_perftest is not installed; timed_out; io.
-Result<double> ucx_perftest(const std::string& tls, const std::string& test, Amount amount);
+Result<double> ucx_perftest(const Wire& wire, const std::string& test, Amount amount);
+
+// libfabric's own ping-pong between two processes of its own: microseconds of half a round trip, mean.  Errors: as above.
+Result<double> fi_pingpong(const Wire& wire, Amount amount);
 
 }  // namespace gossamer::bench

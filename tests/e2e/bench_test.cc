@@ -34,7 +34,7 @@ TEST(BenchTransport, MeasuresAWireAndComparesIt) {
     }
   }
   EXPECT_TRUE(wires.contains("loopback"));
-  EXPECT_EQ(wires.size() + report["not_measured"].size(), 2u) << run.out;
+  EXPECT_GE(wires.size() + report["not_measured"].size(), 2u) << run.out;
 }
 
 TEST(BenchTransport, RefusesAWireThatDoesNotExist) {

@@ -35,15 +35,18 @@ report: {{save_models: false, evaluate_every_epochs: 0}}
 
 
 # Another IPC namespace: as on another machine, no memory is shared and no process watched.
-def inside(namespace, *words, **options):
-    return subprocess.Popen(["ip", "netns", "exec", namespace, "unshare", "--ipc", *words], **options)
+APART = ["unshare", "--ipc"]
+
+
+def inside(namespace):
+    return ["ip", "netns", "exec", namespace, *APART]
 
 
 class Process:
     """A fabric_process: messages are a length and as many bytes."""
 
-    def __init__(self, namespace, program, kind, transport, network, role):
-        self.process = inside(namespace, program, kind, transport, network, "", role, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, where, program, kind, transport, network, role):
+        self.process = subprocess.Popen([*where, program, kind, transport, network, "", role], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def read(self):
         head = self.process.stdout.read(4)
@@ -63,19 +66,23 @@ class Process:
             self.process.kill()
 
 
-def hammer(network, program, name):
-    kind, transport, interface, _ = WIRES[name]
-    sink = Process(network.names[0], program, kind, transport, interface, "sink")
-    hammer = Process(network.names[1], program, kind, transport, interface, "hammer")
+def pound(places, program, kind, transport, interface):
+    """Puts of all sizes from the second place to the first, each checked and answered.  "ok NUMBER BYTES", or what went wrong."""
+    sink = Process(places[0], program, kind, transport, interface, "sink")
+    hammer = Process(places[1], program, kind, transport, interface, "hammer")
     try:
         who = [sink.read() for _ in range(4)]
         sink.write([hammer.read() for _ in range(4)][0])
         for message in who:
             hammer.write(message)
-        verdict = hammer.read().decode()
+        return hammer.read().decode()
     finally:
         hammer.close()
         sink.close()
+
+
+def hammer(network, program, name):
+    verdict = pound([inside(namespace) for namespace in network.names[:2]], program, *WIRES[name][:3])
     print(f"{name}: {verdict}", flush=True)
     word, *numbers = verdict.split()
     if word != "ok" or int(numbers[1]) < 20_000_000:
@@ -95,8 +102,9 @@ def cut(network, gossamer, name, folder):
         with open(errors[rank]) as text:
             return text.read()
 
-    peers = [inside(namespace, gossamer, "peer", file, "--verbose", "--rank", str(rank), "--peers", "4", "--rendezvous", "10.77.0.1:29412",
-                    "--out", os.path.join(folder, f"out-{name}"), stdout=subprocess.DEVNULL, stderr=open(errors[rank], "w"))
+    peers = [subprocess.Popen([*inside(namespace), gossamer, "peer", file, "--verbose", "--rank", str(rank), "--peers", "4",
+                               "--rendezvous", "10.77.0.1:29412", "--out", os.path.join(folder, f"out-{name}")],
+                              stdout=subprocess.DEVNULL, stderr=open(errors[rank], "w"))
              for rank, namespace in enumerate(network.names)]
     wrong = []
     try:

@@ -37,8 +37,13 @@ class UcxWorld final : public World {
 };
 
 Backend ucx(std::string name, UcxOptions options, bool sees_connect_failures) {
-  return {std::move(name), [options] { return std::make_unique<UcxWorld>(options); },
-          ucx_version().empty() ? "this build has no UCX (libucx-dev)" : "", sees_connect_failures};
+  Backend backend{std::move(name), [options] { return std::make_unique<UcxWorld>(options); }, "", sees_connect_failures};
+  if (ucx_version().empty()) {
+    backend.missing = "this build has no UCX (libucx-dev)";
+  } else if (const auto probe = make_ucx(options); !probe && probe.error().code == Errc::unsupported) {
+    backend.missing = probe.error().message;
+  }
+  return backend;
 }
 
 class OfiWorld final : public World {
@@ -73,6 +78,8 @@ std::vector<Backend> all_backends() {
       ucx("ucx_shared_memory", {.tls = "posix,sysv,self"}, false),
       // As where neighbours may not map each other's memory.
       ucx("ucx_shared_memory_by_messages", {.tls = "posix,sysv,self", .map_neighbours = false}, false),
+      ucx("ucx_rc", {.tls = "rc_v,self"}, true),
+      ucx("ucx_ud", {.tls = "ud_v,self"}, true),
       ofi("libfabric_tcp", {.provider = "tcp", .interface = "lo", .map_neighbours = false}),
       ofi("libfabric_tcp_mapped", {.provider = "tcp", .interface = "lo"}),
       ofi("libfabric_shm", {.provider = "shm"}),

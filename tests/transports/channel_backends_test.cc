@@ -28,7 +28,7 @@ class ChannelBackends : public ::testing::TestWithParam<Backend> {
     return node;
   }
   bool until(std::vector<Node*> nodes, const std::function<bool()>& done) {
-    const Time deadline = clock_.now() + std::chrono::seconds(20);
+    const Time deadline = clock_.now() + 2 * kPatience;
     while (!done()) {
       if (clock_.now() > deadline) return false;
       for (Node* node : nodes) node->poll();

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -34,7 +36,12 @@ struct Backend {
 // Every backend of this build, and those that are missing with the reason.
 std::vector<Backend> all_backends();
 
-inline constexpr std::chrono::seconds kPatience{10};
+// $PATIENCE is how many times as long everything takes (under a sanitizer, in an emulated machine).
+inline const int kSlowness = [] {
+  const char* factor = std::getenv("PATIENCE");
+  return factor ? std::max(1, std::atoi(factor)) : 1;
+}();
+inline const std::chrono::seconds kPatience = std::chrono::seconds(10) * kSlowness;
 
 // A fabric with everything that it has handed out so far.
 struct Side {

@@ -114,7 +114,7 @@ std::string hammer(Fabric& fabric) {
   std::string wrong;
   while (wrong.empty()) {
     const auto elapsed = std::chrono::steady_clock::now() - start;
-    if (elapsed > std::chrono::seconds(20)) return std::to_string(under_way.size()) + " puts have not come back in time";
+    if (elapsed > 2 * kPatience) return std::to_string(under_way.size()) + " puts have not come back in time";
     const bool over = elapsed > std::chrono::seconds(2);
     if (over && under_way.empty()) break;
     while (!over && !free_slots.empty()) {
@@ -237,7 +237,7 @@ class Mesh {
 
 int main(int argc, char** argv) {
   if (argc != 6) return 64;
-  ::alarm(60);  // whatever happens to the test, no process stays behind
+  ::alarm(static_cast<unsigned>(60 * gossamer::testing::kSlowness));  // whatever happens to the test, no process stays behind
   auto fabric = gossamer::testing::make_fabric(
       {.name = "", .kind = argv[1], .transport = argv[2], .network = argv[3], .maps = *argv[4] != '\0'});
   if (!fabric) {

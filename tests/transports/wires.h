@@ -31,6 +31,7 @@ inline std::vector<Wire> all_wires() {
           {"shared_memory", "ucx", "posix,sysv,self", ""},
           {"shared_memory_by_messages", "ucx", "posix,sysv,self", "", false},
           {"own_choice", "ucx", "", ""},
+          {"rc", "ucx", "rc_v,self", ""},
           {"libfabric_tcp", "libfabric", "tcp", "lo", false},
           {"libfabric_shm", "libfabric", "shm", ""},
           {"libfabric_shm_not_mapped", "libfabric", "shm", "", false},

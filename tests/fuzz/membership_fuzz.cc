@@ -40,6 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::vector<Round> next(kPeers);
   std::vector<Incarnation> lives(kPeers, 1);
   std::vector<std::uint32_t> number(kPeers);
+  bool newcomer = (mode & 2) != 0;  // peer 3, until it is in a view
   for (PeerId self = 0; self < kPeers; ++self) number[self] = peers[self].view().number;
   const auto settle = [&](PeerId self) {
     for (auto& message : peers[self].take_messages()) {
@@ -50,6 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       require(view.number > number[self]);
       number[self] = view.number;
       require(view.has(self) || peers[self].error().has_value());
+      if (self == 3) newcomer = false;
     }
     if (peers[self].error()) require(!peers[self].error()->message.empty());
   };
@@ -99,7 +101,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         settle(self);
         break;
       default:
-        if (self == 3 && (mode & 2) != 0) peers[self].apply();
+        if (self == 3 && newcomer) peers[self].apply();
         settle(self);
     }
   }

@@ -2,8 +2,8 @@
 // every payload but those of codec none.
 //
 //     payload  = header sections
-//     sections = [scales, padded to 64 bytes] codes of chunk 0, of chunk 1, ...     tiled codecs (kernels/tile_codec.h)
-//              | one block per chunk                                                sparse and low-rank codecs
+//     sections = [scales, padded to 64 bytes] codes of chunk 0, of chunk 1, ...     tiled codecs (kernels/tile_payload.h)
+//              | one block per chunk                                                sparse codecs (kernels/sparse_payload.h)
 //
 // The chunk table (how many elements, tiles and bytes each tensor has, or the whole model) is a function of the layout,
 // which both ends have, so it does not travel: the header carries its hash.  A decoder compares the whole header with the

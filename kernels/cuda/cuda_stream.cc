@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <bit>
+#include <map>
 #include <utility>
 
 #include "kernels/cuda/cuda.h"
@@ -14,7 +16,9 @@ class CudaStream final : public DeviceStream {
   ~CudaStream() override {
     use();
     if (stream_ != nullptr) cudaStreamSynchronize(stream_);
-    for (const Scratch& one : scratch_) cudaFree(one.memory);
+    for (const Scratch& one : scratch_)
+      if (small_.find(one.memory) == small_.end()) cudaFree(one.memory);
+    for (const auto& [memory, size] : small_) cudaFree(memory);
     if (begin_ != nullptr) cudaEventDestroy(begin_);
     if (end_ != nullptr) cudaEventDestroy(end_);
     if (stream_ != nullptr) cudaStreamDestroy(stream_);
@@ -59,16 +63,26 @@ class CudaStream final : public DeviceStream {
     if (size > 0) note(cudaMemsetAsync(device, 0, size, stream_), "clearing memory");
   }
 
+  // Small pieces are kept for the next one that asks, since the driver gives and takes only while the whole device waits.
   Result<std::byte*> allocate(std::size_t size) override {
     use();
+    size = size <= kSmall ? std::bit_ceil(std::max<std::size_t>(size, 4096)) : size;
+    std::vector<std::byte*>* const spare = size <= kSmall ? &spare_[size] : nullptr;
+    if (spare != nullptr && !spare->empty()) {
+      std::byte* const memory = spare->back();
+      spare->pop_back();
+      return memory;
+    }
     void* memory = nullptr;
-    if (const cudaError_t error = cudaMalloc(&memory, std::max<std::size_t>(size, 1)); error != cudaSuccess) {
+    if (const cudaError_t error = cudaMalloc(&memory, size); error != cudaSuccess) {
       cudaGetLastError();  // or the next launch would be blamed for it
       return fail(Errc::unsupported, "CUDA: no " + std::to_string(size) + " bytes of device memory: " + cudaGetErrorString(error));
     }
+    if (spare != nullptr) small_[static_cast<std::byte*>(memory)] = size;
     return static_cast<std::byte*>(memory);
   }
   void release(std::byte* memory) override {
+    if (const auto small = small_.find(memory); small != small_.end()) return spare_[small->second].push_back(memory);
     use();
     note(cudaFree(memory), "releasing memory");  // waits for work that uses it
   }
@@ -118,6 +132,9 @@ class CudaStream final : public DeviceStream {
     std::byte* memory = nullptr;
     std::size_t size = 0;
   } scratch_[kSlots];
+  static constexpr std::size_t kSmall = std::size_t{1} << 20;
+  std::map<std::byte*, std::size_t> small_;                // all small pieces, and how large they are
+  std::map<std::size_t, std::vector<std::byte*>> spare_;  // those that nobody has, by size
   cudaError_t error_ = cudaSuccess;  // the first one
   const char* doing_ = "";
 };

@@ -62,7 +62,10 @@ int run_bench(const char* path) {
     std::fflush(table);
   });
   for (const std::size_t elements : DeviceBench().elements)
-    std::fprintf(table, "| CUB radix sort, for comparison with top-k | %zu | %.4f | | | |\n", elements, 1e3 * cub_sort_seconds(elements));
+    if (const double seconds = cub_sort_seconds(elements); seconds > 0)
+      std::fprintf(table, "| CUB radix sort, for comparison with top-k | %zu | %.4f | | | |\n", elements, 1e3 * seconds);
+    else
+      std::fprintf(table, "| CUB radix sort | %zu | failed | | | |\n", elements);
   std::fclose(table);
   if (!done) std::printf("%s\n", done.error().message.c_str());
   return done ? 0 : 1;

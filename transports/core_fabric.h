@@ -4,7 +4,7 @@
 // A Core has
 //   RegionState  with `memory` and `puts_named` (puts from it whose Ended has not been handed out),
 //   LinkState    with `id`, `down` and `nonce()` of the peer,
-//   RemoteState  what it needs to know of a region on a peer,
+//   RemoteState  what it needs to know of a region on a peer; `mapped` is its memory where that is mapped here,
 // and the functions used below.  Fabric, links, targets and regions share the core, so they may be destroyed in any
 // order; shutdown() ends all communication, and after it nothing of the library runs.
 #pragma once
@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "transports/fabric.h"
 #include "transports/put_check.h"
+#include "transports/shared_memory.h"
 #include "transports/wire.h"
 
 namespace gossamer {
@@ -59,6 +60,7 @@ class CoreFabric final : public Fabric {
     ~OwnTarget() override { --*open_targets_; }
 
     std::uint64_t size() const override { return size_; }
+    bool mapped() const override { return !remote_.mapped.bytes().empty(); }
     const RemoteState& remote() const { return remote_; }
     const LinkState* link() const { return link_.get(); }
 
@@ -67,6 +69,15 @@ class CoreFabric final : public Fabric {
     std::shared_ptr<std::size_t> open_targets_;
     std::uint64_t size_;
     RemoteState remote_;
+  };
+
+  class OwnMapping final : public Mapping {
+   public:
+    explicit OwnMapping(SharedMemory memory) : memory_(std::move(memory)) {}
+    std::span<const std::byte> bytes() const override { return memory_.bytes(); }
+
+   private:
+    SharedMemory memory_;
   };
 
   class OwnLink final : public Link {
@@ -82,6 +93,16 @@ class CoreFabric final : public Fabric {
       if (state_->down) return fail(Errc::peer_gone, "cannot open a region: the peer has gone");
       GOSSAMER_TRY_ASSIGN(const wire::RegionKey key, wire::check_key(remote, state_->nonce()));
       return std::make_unique<OwnTarget>(state_, open_targets_, remote.size, core_->reach(*state_, key));
+    }
+
+    Result<std::unique_ptr<Mapping>> map(const RemoteRegion& remote) override {
+      if (state_->down) return fail(Errc::peer_gone, "cannot map a region: the peer has gone");
+      GOSSAMER_TRY_ASSIGN(const wire::RegionKey key, wire::check_key(remote, state_->nonce()));
+      if (!core_->is_mapped(*state_) || key.memory.size == 0)
+        return fail(Errc::unsupported, "this peer's memory is not mapped: it is on another machine, or the memory is its caller's");
+      if (key.memory.size != key.size) return fail(Errc::corrupt, "the region's handle is not of its size");
+      GOSSAMER_TRY_ASSIGN(SharedMemory memory, SharedMemory::open(key.memory, SharedMemory::Access::read));
+      return std::make_unique<OwnMapping>(std::move(memory));
     }
 
     Errc put(const Put& put) override {

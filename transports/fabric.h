@@ -52,6 +52,16 @@ class Target {
  public:
   virtual ~Target() = default;
   virtual std::uint64_t size() const = 0;
+  // Its owner is a neighbour: the memory is mapped here, and the owner can as a rule map ours (Link::map).
+  virtual bool mapped() const { return false; }
+};
+
+// Memory of a neighbour, mapped here to be read where it lies.  It stays until this is destroyed, whatever becomes of the
+// peer, the link and this fabric; what was written before a notice was sent is visible when that notice is handed out.
+class Mapping {
+ public:
+  virtual ~Mapping() = default;
+  virtual std::span<const std::byte> bytes() const = 0;
 };
 
 struct Put {
@@ -72,6 +82,10 @@ class Link {
   // Errors: corrupt when the key is not this fabric's; peer_gone.
   virtual Result<std::unique_ptr<Target>> open(const RemoteRegion& region) = 0;
 
+  // For memory that the peer has from allocate().  Errors: unsupported where this peer's memory cannot be mapped; corrupt and
+  // peer_gone as above; io.
+  virtual Result<std::unique_ptr<Mapping>> map(const RemoteRegion& region);
+
   // ok: started, and an Ended with its token will follow.
   // would_block: nothing was started.  peer_gone: this link will never accept another put.
   // invalid_argument: the put reaches outside its source or target, or its notice is too long.
@@ -83,6 +97,10 @@ class Link {
   // A number that names this link in FabricEvents::down; unique within its fabric.
   virtual std::uint32_t id() const = 0;
 };
+
+inline Result<std::unique_ptr<Mapping>> Link::map(const RemoteRegion&) {
+  return fail(Errc::unsupported, "this fabric maps no memory of its peers");
+}
 
 // A put ended: its source may be written again.  ok: its bytes are (or will be, with its notice) at the peer,
 // as far as the fabric can tell.  peer_gone, timed_out: they may or may not have landed.

@@ -26,6 +26,7 @@ class FaultyLink;
 struct FaultyTarget final : Target {
   explicit FaultyTarget(std::unique_ptr<Target> target) : inner(std::move(target)) {}
   std::uint64_t size() const override { return inner->size(); }
+  bool mapped() const override { return inner->mapped(); }
   std::shared_ptr<Target> inner;  // shared with puts that wait in silence
 };
 
@@ -103,6 +104,11 @@ class FaultyLink final : public Link {
     if (is_down()) return fail(Errc::peer_gone, "cannot open a region: the peer has gone");
     GOSSAMER_TRY_ASSIGN(auto target, inner_->open(region));
     return std::make_unique<FaultyTarget>(std::move(target));
+  }
+
+  Result<std::unique_ptr<Mapping>> map(const RemoteRegion& region) override {
+    if (is_down()) return fail(Errc::peer_gone, "cannot map a region: the peer has gone");
+    return inner_->map(region);
   }
 
   Errc put(const Put& put) override {

@@ -28,6 +28,16 @@ struct SharedRegion {
   std::shared_mutex mutex;
   bool retired = false;  // guarded by mutex
   MemoryView memory;
+  AlignedBuffer<std::byte> owned;  // what `memory` views, if the fabric allocated it: then whoever maps it keeps it
+};
+
+class LoopbackMapping final : public Mapping {
+ public:
+  explicit LoopbackMapping(std::shared_ptr<SharedRegion> region) : region_(std::move(region)) {}
+  std::span<const std::byte> bytes() const override { return region_->memory.bytes(); }
+
+ private:
+  std::shared_ptr<SharedRegion> region_;
 };
 
 struct Endpoint;
@@ -111,8 +121,9 @@ class LoopbackRegion final : public Region {
  public:
   LoopbackRegion(std::shared_ptr<Local> local, std::uint64_t id, AlignedBuffer<std::byte> owned,
                  MemoryView memory)
-      : local_(std::move(local)), id_(id), owned_(std::move(owned)) {
+      : local_(std::move(local)), id_(id) {
     shared_->memory = memory;
+    shared_->owned = std::move(owned);
     const std::lock_guard lock(local_->endpoint->mutex);
     local_->endpoint->regions.emplace(id_, shared_);
   }
@@ -138,7 +149,6 @@ class LoopbackRegion final : public Region {
  private:
   std::shared_ptr<Local> local_;
   std::uint64_t id_;
-  AlignedBuffer<std::byte> owned_;
   std::shared_ptr<SharedRegion> shared_ = std::make_shared<SharedRegion>();
   std::shared_ptr<std::size_t> uses_ = std::make_shared<std::size_t>(0);
 };
@@ -152,6 +162,7 @@ class LoopbackTarget final : public Target {
   }
   ~LoopbackTarget() override { --*open_targets_; }
   std::uint64_t size() const override { return region_->memory.size; }
+  bool mapped() const override { return true; }
   SharedRegion& region() const { return *region_; }
   const SharedLink* link() const { return link_.get(); }
 
@@ -177,22 +188,14 @@ class LoopbackLink final : public Link {
   }
 
   Result<std::unique_ptr<Target>> open(const RemoteRegion& remote) override {
-    if (down()) return fail(Errc::peer_gone, "cannot open a region: the peer has gone");
-    Reader reader(std::as_bytes(std::span(remote.key.data(), remote.key.size())));
-    const auto endpoint = reader.get<std::uint64_t>();
-    const auto id = reader.get<std::uint64_t>();
-    if (!reader.ok() || reader.left() != 0)
-      return fail(Errc::corrupt, "the region's key is not a loopback key");
-    if (endpoint != peer_->id)
-      return fail(Errc::corrupt,
-                  "the region's key belongs to another fabric, or to a previous life of this peer");
-    const std::lock_guard lock(peer_->mutex);
-    const auto found = peer_->regions.find(id);
-    if (found == peer_->regions.end())
-      return fail(Errc::corrupt, "the region's key names no region of this peer");
-    if (found->second->memory.size != remote.size)
-      return fail(Errc::corrupt, "the region's key and its size do not belong together");
-    return std::make_unique<LoopbackTarget>(found->second, shared_, open_targets_);
+    GOSSAMER_TRY_ASSIGN(auto region, find(remote));
+    return std::make_unique<LoopbackTarget>(std::move(region), shared_, open_targets_);
+  }
+
+  Result<std::unique_ptr<Mapping>> map(const RemoteRegion& remote) override {
+    GOSSAMER_TRY_ASSIGN(auto region, find(remote));
+    if (region->owned.size() == 0) return fail(Errc::unsupported, "memory of a caller is not mapped: it may go at any time");
+    return std::make_unique<LoopbackMapping>(std::move(region));
   }
 
   Errc put(const Put& put) override {
@@ -241,6 +244,25 @@ class LoopbackLink final : public Link {
   std::uint32_t id() const override { return id_; }
 
  private:
+  Result<std::shared_ptr<SharedRegion>> find(const RemoteRegion& remote) {
+    if (down()) return fail(Errc::peer_gone, "cannot open a region: the peer has gone");
+    Reader reader(std::as_bytes(std::span(remote.key.data(), remote.key.size())));
+    const auto endpoint = reader.get<std::uint64_t>();
+    const auto id = reader.get<std::uint64_t>();
+    if (!reader.ok() || reader.left() != 0)
+      return fail(Errc::corrupt, "the region's key is not a loopback key");
+    if (endpoint != peer_->id)
+      return fail(Errc::corrupt,
+                  "the region's key belongs to another fabric, or to a previous life of this peer");
+    const std::lock_guard lock(peer_->mutex);
+    const auto found = peer_->regions.find(id);
+    if (found == peer_->regions.end())
+      return fail(Errc::corrupt, "the region's key names no region of this peer");
+    if (found->second->memory.size != remote.size)
+      return fail(Errc::corrupt, "the region's key and its size do not belong together");
+    return found->second;
+  }
+
   bool down() const { return shared_->peer_gone.load(std::memory_order_acquire); }
 
   void break_down() {

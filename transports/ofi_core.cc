@@ -184,8 +184,8 @@ void Core::retire(const std::shared_ptr<RegionState>& region) {
   regions_.erase(region->id);
   if (!open_ || !region->writable) return;
   const bool pinned = (offer_.info->domain_attr->mr_mode & FI_MR_ALLOCATED) != 0;
-  // The pages go back at once where nothing holds them.
-  if (!pinned) (void)::madvise(region->memory.data, region->memory.size, MADV_REMOVE);
+  // The pages go back at once where nothing holds them, unless a neighbour still reads what it was lent there.
+  if (!pinned) region->shared.stop_sharing();
   retired_.push_back(region);
   if (retired_.size() > (pinned ? kRetiredPinned : kRetired)) retired_.pop_front();
 }

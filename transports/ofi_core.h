@@ -126,6 +126,8 @@ class Core {
   Result<std::shared_ptr<LinkState>> connect(std::string_view address);
   void forget(const std::shared_ptr<LinkState>& link);
   RemoteState reach(const LinkState& link, const wire::RegionKey& key);
+  // Whether memory of that peer is mapped rather than reached by the provider.
+  bool is_mapped(const LinkState& link) const { return open_ && options_.map_neighbours && link.endpoint->neighbour; }
 
   Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
            const RemoteState* remote);

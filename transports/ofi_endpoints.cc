@@ -85,7 +85,7 @@ std::shared_ptr<Endpoint> Core::reach(const wire::Address& address) {
 
 RemoteState Core::reach(const LinkState& link, const wire::RegionKey& key) {
   RemoteState remote{key.region, key.rma != 0 && link.endpoint->takes_writes, key.rma_key, key.rma_base, {}};
-  if (!open_ || !options_.map_neighbours || key.memory.size == 0 || !link.endpoint->neighbour) return remote;
+  if (!is_mapped(link) || key.memory.size == 0) return remote;
   remote.mapped = map_region(key, &unmapped_);
   return remote;
 }

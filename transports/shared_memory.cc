@@ -39,6 +39,13 @@ SharedMemory::~SharedMemory() {
   if (data_ != nullptr) ::munmap(data_, static_cast<std::size_t>(handle_.size));
 }
 
+void SharedMemory::stop_sharing() {
+  if (data_ == nullptr) return;
+  // In place, so that the range is never anybody else's.
+  (void)::mmap(data_, static_cast<std::size_t>(handle_.size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+  descriptor_.close();
+}
+
 Result<SharedMemory> SharedMemory::create(std::size_t size) {
   if (size == 0 || size > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()))
     return fail(Errc::invalid_argument, "cannot share " + std::to_string(size) + " bytes of memory");
@@ -59,7 +66,8 @@ Result<SharedMemory> SharedMemory::create(std::size_t size) {
   return memory;
 }
 
-Result<SharedMemory> SharedMemory::open(const SharedHandle& handle) {
+Result<SharedMemory> SharedMemory::open(const SharedHandle& handle, Access access) {
+  const bool writes = access == Access::read_write;
   const std::string path =
       "/proc/" + std::to_string(handle.process) + "/fd/" + std::to_string(handle.descriptor);
   const std::string what = "cannot map the shared memory " + path;
@@ -69,13 +77,13 @@ Result<SharedMemory> SharedMemory::open(const SharedHandle& handle) {
   struct stat about {};
   if (::stat(path.c_str(), &about) != 0) return cannot(what, errno);
   if (!same_file(about, handle)) return corrupt();
-  FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  FileDescriptor file(::open(path.c_str(), (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (file.number() < 0) return cannot(what, errno);
   if (::fstat(file.number(), &about) != 0) return cannot(what, errno);
   const int seals = ::fcntl(file.number(), F_GET_SEALS);
   if (!same_file(about, handle) || seals < 0 || (seals & F_SEAL_SHRINK) == 0) return corrupt();
   const auto size = static_cast<std::size_t>(handle.size);
-  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.number(), 0);
+  void* data = ::mmap(nullptr, size, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file.number(), 0);
   if (data == MAP_FAILED) return cannot(what, errno);
   SharedMemory memory;
   memory.data_ = static_cast<std::byte*>(data);

@@ -44,10 +44,16 @@ class SharedMemory {
   // io where the machine has not that much (the message says which limits matter).
   static Result<SharedMemory> create(std::size_t size);
 
-  // Maps what another process (or this one) created.  Errors: peer_gone when the owner has died or closed it;
+  enum class Access { read_write, read };
+
+  // Maps what another process (or this one) created; with Access::read whoever writes to bytes() dies of it.  Errors: peer_gone when the owner has died or closed it;
   // unsupported when this process may not look into the owner's /proc (another user, hidepid, another PID
   // namespace); corrupt when the handle does not name such memory; io.
-  static Result<SharedMemory> open(const SharedHandle& handle);
+  static Result<SharedMemory> open(const SharedHandle& handle, Access access = Access::read_write);
+
+  // From now on bytes() is memory of this process alone, for writes that come late; what was shared is left as it is to whoever
+  // else maps it, and can be opened no more.
+  void stop_sharing();
 
   std::span<std::byte> bytes() const { return {data_, static_cast<std::size_t>(handle_.size)}; }
   // For open() elsewhere; good while the creator lives and keeps this object.

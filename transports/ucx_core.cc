@@ -174,8 +174,7 @@ Core::~Core() { shutdown(); }
 
 RemoteState Core::reach(const LinkState& link, const RegionKey& key) {
   RemoteState remote{key.region, {}};
-  if (worker_ == nullptr || !options_.map_neighbours || key.memory.size == 0 || link.endpoint->tells_failures)
-    return remote;
+  if (!is_mapped(link) || key.memory.size == 0) return remote;
   remote.mapped = map_region(key, &unmapped_);
   return remote;
 }

@@ -142,6 +142,10 @@ class Core {
   Result<std::shared_ptr<LinkState>> connect(std::string_view address);
   void forget(const std::shared_ptr<LinkState>& link);
   RemoteState reach(const LinkState& link, const RegionKey& key);
+  // Whether memory of that peer is mapped rather than reached by messages.
+  bool is_mapped(const LinkState& link) const {
+    return worker_ != nullptr && options_.map_neighbours && !link.endpoint->tells_failures;
+  }
 
   Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
            const RemoteState* remote);

@@ -322,7 +322,7 @@ void Peer::record(bool last) {
     row.round = stats.rounds;
     row.correction_norm = stats.rounds ? stats.correction_norm : kUnknown;
     for (const auto& [peer, round] : stats.last_from) row.staleness[peer] = stack_.engine->next_round() - 1 - std::min(round, stack_.engine->next_round() - 1);
-    const Traffic traffic = fabric_->traffic();
+    const Traffic traffic = stack_.transport->traffic();
     row.bytes_sent = traffic.bytes_sent;
     row.bytes_received = traffic.bytes_received;
   }
@@ -380,7 +380,7 @@ Result<> Peer::finish() {
   {
     const auto guard = driver_->lock();
     own.rounds = stack_.engine->rounds_closed();
-    const Traffic traffic = fabric_->traffic();
+    const Traffic traffic = stack_.transport->traffic();
     own.bytes_sent = traffic.bytes_sent;
     own.bytes_received = traffic.bytes_received;
   }

@@ -1,110 +1,29 @@
 #include "transports/channel.h"
 
 #include <algorithm>
-#include <deque>
+#include <atomic>
 #include <fmt/core.h>
 #include <functional>
 #include <limits>
-#include <optional>
 #include <utility>
-#include <xxhash.h>
 
 #include "base/check.h"
-#include "base/serial.h"
+#include "transports/channel_state.h"
 
 namespace gossamer {
 namespace {
 
-// Control notices; the grammar is in gossip/PROTOCOL.md.
-constexpr std::uint32_t kControlMagic = 0x43535347;  // "GSSC"
-enum class NoticeKind : std::uint16_t { hello = 1, ack = 2 };
-
-struct Prefix {
-  NoticeKind kind{};
-  PeerId sender = 0;
-  Incarnation incarnation = 0;  // of the sender
-  Incarnation to = 0;           // of the receiver, as the sender knows it
-};
-
-Writer begin_notice(NoticeKind kind, const TransportSetup& setup, Incarnation to) {
-  Writer writer;
-  writer.put(kControlMagic);
-  writer.put(kWireVersion);
-  writer.put(kind);
-  writer.put(setup.self);
-  writer.put(setup.incarnation);
-  writer.put(to);
-  return writer;
-}
-
-// Never 0, which means that there is none.
-std::uint32_t checksum(std::span<const std::byte> bytes) {
-  const auto hash = static_cast<std::uint32_t>(XXH3_64bits(bytes.data(), bytes.size()));
-  return hash ? hash : 1;
-}
-
-constexpr std::size_t kAlignment = 64;
-std::size_t slot_size(const TransportSetup& setup) {
-  return (std::max<std::size_t>(setup.payload_size_max, 1) + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-bool lies_in(const Region& region, const std::byte* at) {
-  const auto memory = region.memory().bytes();
+bool lies_in(std::span<const std::byte> memory, const std::byte* at) {
   return !std::less<>{}(at, memory.data()) && std::less<>{}(at, memory.data() + memory.size());
 }
 
+// Whether it lies in a mailbox, or in what was borrowed.
+bool lies_in(const std::unique_ptr<Region>& mailbox, const auto& borrowed, const std::byte* at) {
+  return (mailbox && lies_in(mailbox->memory().bytes(), at)) ||
+         std::any_of(borrowed.begin(), borrowed.end(), [at](const auto& one) { return lies_in(one.second.mapping->bytes(), at); });
+}
+
 }  // namespace
-
-struct Transport::Buffer {
-  std::unique_ptr<Region> region;
-  std::uint32_t pins = 0;  // sends under way, and one for whoever leased it
-};
-
-// A payload sent and not yet known to have come.
-struct Transport::Unacked {
-  Sequence sequence = 0;
-  PayloadHeader header;
-  std::uint32_t buffer = 0;
-  bool retained = true;    // keeps the buffer for a put still to be started; a put under way keeps it by itself
-  bool under_way = false;
-  std::optional<Time> sent;  // last put
-};
-
-struct Transport::Peer {
-  PeerId id = 0;
-  std::uint64_t life = 0;  // no two Peers of a Transport have the same
-  std::string address;
-  Incarnation incarnation = 0;
-  Incarnation announced = 0;  // the newer life that was reported as restarted
-  std::unique_ptr<Link> link;
-  bool gone = false;
-
-  // Towards the peer.
-  std::unique_ptr<Target> target;  // its mailbox for us, once its hello came
-  std::uint64_t slot_size = 0;
-  std::uint32_t slots = 0;
-  Sequence sent = 0;
-  Sequence consumed_there = 0;
-  Sequence received_there = 0;
-  std::deque<Unacked> unacked;  // ascending; leaves when the peer has it
-  PayloadHeader newest;         // the last one sent
-  unsigned asks = 0;            // in vain since
-  Time asked;                   // when the peer last acknowledged, or was asked to (unreliable fabrics)
-
-  // From the peer.
-  bool receive = false;
-  std::unique_ptr<Region> mailbox;
-  Sequence received = 0;  // in order, handed out
-  Sequence consumed = 0;  // released, in order
-  std::map<Sequence, PayloadHeader> early;  // came before its turn
-  std::map<Sequence, bool> held;            // handed out, true once released
-  bool ack_due = false;
-
-  bool hello_due = false;
-  bool hello_known = false;  // the peer has said that it has our present hello
-  std::optional<Time> hello_sent;
-  unsigned hellos = 0;  // repeated so far
-};
 
 Transport::Transport(TransportSetup setup, Fabric& fabric, const Clock& clock)
     : setup_(setup), fabric_(fabric), clock_(clock), reliable_(fabric.limits().reliable) {
@@ -167,8 +86,8 @@ void Transport::drop_peer(PeerId id) {
   Peer& peer = *found->second;
   end_sends(peer, &dropped_);
   const auto read = static_cast<std::size_t>(
-      std::count_if(peer.held.begin(), peer.held.end(), [](const auto& arrival) { return !arrival.second; }));
-  if (read > 0) retired_.push_back({std::move(peer.mailbox), read});
+      std::count_if(peer.held.begin(), peer.held.end(), [](const auto& arrival) { return !arrival.second.released; }));
+  if (read > 0) retired_.push_back({std::move(peer.mailbox), std::move(peer.borrowed), read});
   if (peer.link) links_.erase(peer.link->id());
   peer.target.reset();
   peer.link.reset();
@@ -202,19 +121,23 @@ bool Transport::has_credit(PeerId to) const {
   return reliable_ || peer.unacked.empty() || peer.sent < peer.unacked.front().sequence - 1 + peer.slots;
 }
 
-// Everything sent has come, the slots are not known to be free, and the acknowledgement that says so may be lost.
+// Everything sent has come, the slots or what was lent are not known to be free, and the acknowledgement that says so may be
+// lost.
 bool Transport::starved(const Peer& peer) const {
-  return !reliable_ && peer.sent > 0 && peer.unacked.empty() && peer.sent >= peer.consumed_there + peer.slots;
+  return !reliable_ && peer.sent > 0 && peer.unacked.empty() &&
+         (peer.sent >= peer.consumed_there + peer.slots || !peer.lent.empty());
 }
 
 Result<SendBuffer> Transport::lease() {
   if (free_buffers_.empty()) {
     if (buffers_.size() >= setup_.send_buffers_max) return fail(Errc::would_block, "");
-    GOSSAMER_TRY_ASSIGN(auto region, fabric_.allocate(slot_size(setup_)));
-    buffers_.push_back(std::make_unique<Buffer>(Buffer{std::move(region), 0}));
+    buffers_.push_back(std::make_unique<Buffer>());
     free_buffers_.push_back(static_cast<std::uint32_t>(buffers_.size() - 1));
   }
   const std::uint32_t index = free_buffers_.back();
+  if (!buffers_[index]->region) {
+    GOSSAMER_TRY_ASSIGN(buffers_[index]->region, fabric_.allocate(slot_size(setup_)));
+  }
   free_buffers_.pop_back();
   buffers_[index]->pins = 1;
   return SendBuffer{index, buffers_[index]->region->memory().bytes().first(setup_.payload_size_max)};
@@ -225,7 +148,10 @@ void Transport::give_back(SendBuffer buffer) { unpin(buffer.index); }
 void Transport::unpin(std::uint32_t index) {
   Buffer& buffer = *buffers_[index];
   GOSSAMER_CHECK(buffer.pins > 0, "send buffer given back twice");
-  if (--buffer.pins == 0) free_buffers_.push_back(index);
+  if (--buffer.pins > 0) return;
+  // Whoever still reads it has it mapped, and keeps it as it is.
+  if (std::exchange(buffer.tainted, false)) buffer.region.reset();
+  free_buffers_.push_back(index);
 }
 
 void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std::span<const PeerId> to, bool last) {
@@ -235,13 +161,15 @@ void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std:
   full.version = kWireVersion;
   full.sender = setup_.self;
   full.incarnation = setup_.incarnation;
-  full.checksum = setup_.checksum ? checksum(buffer.bytes.first(header.used)) : 0;
+  full.checksum = setup_.checksum ? payload_checksum(buffer.bytes.first(header.used)) : 0;
   for (const PeerId id : to) {
     GOSSAMER_CHECK(has_credit(id), "send without credit");
     Peer& peer = at(id);
     full.sequence = ++peer.sent;
     peer.newest = full;
-    peer.unacked.push_back({.sequence = full.sequence, .header = full, .buffer = buffer.index});
+    const bool lent = lends(peer, *buffers_[buffer.index], header.used);
+    if (lent) lend(peer, full.sequence, buffer.index);
+    peer.unacked.push_back({.sequence = full.sequence, .header = full, .buffer = buffer.index, .lent = lent});
     ++buffers_[buffer.index]->pins;
     put(peer, peer.unacked.back());
   }
@@ -250,17 +178,29 @@ void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std:
 
 // Starts the put of an unacked payload; false when the fabric's queue is full (pump() tries again).
 bool Transport::put(Peer& peer, Unacked& sent) {
-  std::array<std::byte, kPayloadHeaderSize> notice;
-  store(sent.header, notice);
-  const Put request{.source = buffers_[sent.buffer]->region.get(),
-                    .source_offset = 0,
-                    .size = sent.header.used,
-                    .target = peer.target.get(),
-                    .target_offset = (sent.sequence - 1) % peer.slots * peer.slot_size,
-                    .notice = notice,
-                    .token = next_token_};
+  std::array<std::byte, kPayloadHeaderSize> header;
+  store(sent.header, header);
+  Put request{.source = buffers_[sent.buffer]->region.get(),
+              .source_offset = 0,
+              .size = sent.header.used,
+              .target = peer.target.get(),
+              .target_offset = (sent.sequence - 1) % peer.slots * peer.slot_size,
+              .notice = header,
+              .token = next_token_};
+  Writer lent;
+  if (sent.lent) {
+    lent = begin_notice(NoticeKind::lent, setup_, peer.incarnation);
+    lent.bytes(header);
+    lent.put<std::uint64_t>(0);  // where in the region
+    const RemoteRegion region = request.source->remote();
+    lent.put(region.address);
+    lent.put(region.size);
+    lent.text(region.key);
+    request = {.notice = lent.view(), .token = next_token_};
+  }
   const Errc status = peer.link->put(request);
   if (status != Errc::ok) return false;  // would_block is retried; a lost link shows as `down`
+  if (sent.lent) bytes_lent_ += sent.header.used;
   puts_[next_token_++] = {peer.id, peer.life, sent.sequence, sent.buffer};
   sent.under_way = true;
   sent.sent = clock_.now();
@@ -276,18 +216,24 @@ void Transport::release_retained(Unacked& sent) {
 
 void Transport::release(const Arrival& arrival) {
   Peer* peer = find(arrival.from);
-  if (!peer || !peer->mailbox || !lies_in(*peer->mailbox, arrival.bytes.data())) {
+  if (!peer || !lies_in(peer->mailbox, peer->borrowed, arrival.bytes.data())) {
     // The peer was dropped, or restarted, while its payload was read.
-    const auto retired = std::find_if(retired_.begin(), retired_.end(), [&](const Retired& mailbox) {
-      return lies_in(*mailbox.mailbox, arrival.bytes.data());
+    const auto retired = std::find_if(retired_.begin(), retired_.end(), [&](const Retired& one) {
+      return lies_in(one.mailbox, one.borrowed, arrival.bytes.data());
     });
     if (retired != retired_.end() && --retired->held == 0) retired_.erase(retired);
     return;
   }
   const auto held = peer->held.find(arrival.header.sequence);
-  GOSSAMER_CHECK(held != peer->held.end() && !held->second, "arrival released twice");
-  held->second = true;
-  while (!peer->held.empty() && peer->held.begin()->second) {
+  GOSSAMER_CHECK(held != peer->held.end() && !held->second.released, "arrival released twice");
+  held->second.released = true;
+  if (Borrowed* const from = held->second.from) {
+    --from->held;
+    unmap_spare(*peer);
+    // What was read was read before the sender may hear that it may write again.
+    std::atomic_thread_fence(std::memory_order_release);
+  }
+  while (!peer->held.empty() && peer->held.begin()->second.released) {
     peer->consumed = peer->held.begin()->first;
     peer->held.erase(peer->held.begin());
     peer->ack_due = true;
@@ -320,6 +266,37 @@ void Transport::acknowledge(Peer& peer) {
   if (peer.link->notify(writer.view()) == Errc::ok) peer.ack_due = false;
 }
 
+// Buffers lent to those who read slowly must not keep others from sending: half of them are always for copies, which are soon
+// over.
+bool Transport::lends(const Peer& peer, const Buffer& buffer, std::size_t size) const {
+  return size >= setup_.lend_size_min && size > 0 && !peer.declines && peer.target->mapped() &&
+         (buffer.lent > 0 || lent_buffers_ < setup_.send_buffers_max / 2);
+}
+
+void Transport::lend(Peer& peer, Sequence sequence, std::uint32_t index) {
+  Buffer& buffer = *buffers_[index];
+  ++buffer.pins;
+  if (buffer.lent++ == 0) ++lent_buffers_;
+  peer.lent.emplace_back(sequence, index);
+}
+
+void Transport::take_back(std::uint32_t index) {
+  if (--buffers_[index]->lent == 0) --lent_buffers_;
+  unpin(index);
+}
+
+// What the peer has read.
+void Transport::take_back(Peer& peer, Sequence consumed) {
+  for (; !peer.lent.empty() && peer.lent.front().first <= consumed; peer.lent.pop_front()) take_back(peer.lent.front().second);
+}
+
+Traffic Transport::traffic() const {
+  Traffic traffic = fabric_.traffic();
+  traffic.bytes_sent += bytes_lent_;
+  traffic.bytes_received += bytes_borrowed_;
+  return traffic;
+}
+
 // How long a question may stay unanswered.  It doubles, or questions alone would fill a link that is slow enough; payloads
 // need no such care, because a put is repeated only after it has ended.
 Duration Transport::patience(unsigned repeated) const { return setup_.resend_after * (1 << std::min(repeated, 6u)); }
@@ -336,6 +313,12 @@ void Transport::pump(Peer& peer) {
   }
   if (peer.hello_due) say_hello(peer);
   if (peer.ack_due) acknowledge(peer);
+  while (!peer.declined.empty()) {
+    Writer writer = begin_notice(NoticeKind::declined, setup_, peer.incarnation);
+    writer.put(*peer.declined.begin());
+    if (peer.link->notify(writer.view()) != Errc::ok) break;
+    peer.declined.erase(peer.declined.begin());
+  }
   for (Unacked& sent : peer.unacked) {
     if (sent.under_way || !sent.retained) continue;
     if (!sent.sent || now - *sent.sent >= setup_.resend_after)
@@ -376,14 +359,6 @@ void Transport::poll(TransportEvents* events) {
   for (auto& [id, peer] : peers_) pump(*peer);
 }
 
-void Transport::lose(Peer& peer, TransportEvents* events) {
-  if (peer.gone) return;
-  peer.gone = true;
-  end_sends(peer, &events->deliveries);
-  peer.early.clear();
-  events->gone.push_back(peer.id);
-}
-
 void Transport::drop_acknowledged(Peer& peer) {
   std::erase_if(peer.unacked, [&](Unacked& sent) {
     if (sent.sequence > peer.received_there) return false;
@@ -399,167 +374,12 @@ void Transport::end_sends(Peer& peer, std::vector<Delivery>* deliveries) {
     if (sent.sequence > peer.received_there) deliveries->push_back({peer.id, sent.sequence, Errc::peer_gone});
   }
   peer.unacked.clear();
-}
-
-void Transport::on_notice(std::span<const std::byte> notice, TransportEvents* events) {
-  Reader reader(notice);
-  const auto magic = reader.get<std::uint32_t>();
-  if (magic == kPayloadMagic) {
-    auto header = load_payload_header(notice);
-    if (!header) {
-      events->faults.push_back({setup_.self, header.error()});
-      return;
-    }
-    on_payload(*header, events);
-    return;
+  // It may still read these: a link that broke, or a peer that was given up, is not a dead process.
+  for (const auto& [sequence, buffer] : peer.lent) {
+    buffers_[buffer]->tainted = true;
+    take_back(buffer);
   }
-  const auto version = reader.get<std::uint16_t>();
-  const auto kind = reader.get<NoticeKind>();
-  const auto sender = reader.get<PeerId>();
-  if (!reader.ok() || magic != kControlMagic) {
-    events->faults.push_back({setup_.self, {Errc::corrupt, fmt::format("a notice of {} bytes that is not Gossamer's", notice.size())}});
-    return;
-  }
-  const PeerId named = sender < setup_.peers ? sender : setup_.self;
-  if (version != kWireVersion) {
-    events->faults.push_back({named, {Errc::version, fmt::format("a notice of wire version {}; this peer speaks {}: start all peers from one build", version, kWireVersion)}});
-    return;
-  }
-  switch (kind) {
-    case NoticeKind::hello: return on_hello(notice, events);
-    case NoticeKind::ack: return on_ack(notice, events);
-  }
-  events->faults.push_back({named, {Errc::corrupt, fmt::format("a notice of unknown kind {}", static_cast<int>(kind))}});
-}
-
-namespace {
-
-Prefix read_prefix(Reader& reader) {
-  reader.get<std::uint32_t>();
-  reader.get<std::uint16_t>();
-  Prefix prefix;
-  prefix.kind = reader.get<NoticeKind>();
-  prefix.sender = reader.get<PeerId>();
-  prefix.incarnation = reader.get<Incarnation>();
-  prefix.to = reader.get<Incarnation>();
-  return prefix;
-}
-
-}  // namespace
-
-void Transport::on_hello(std::span<const std::byte> notice, TransportEvents* events) {
-  Reader reader(notice);
-  const Prefix prefix = read_prefix(reader);
-  const auto run = reader.get<std::uint64_t>();
-  const auto payload_size_max = reader.get<std::uint64_t>();
-  const auto flags = reader.get<std::uint32_t>();
-  const bool has_ours = flags & 1;        // it can put into our mailbox
-  const bool knows_we_know = flags & 2;   // it needs no further hello of ours
-  const auto slots = reader.get<std::uint32_t>();
-  const auto size = reader.get<std::uint64_t>();
-  RemoteRegion region;
-  region.address = reader.get<std::uint64_t>();
-  region.size = reader.get<std::uint64_t>();
-  region.key = reader.text();
-  Peer* peer = find(prefix.sender);
-  const PeerId named = prefix.sender < setup_.peers ? prefix.sender : setup_.self;
-  const auto fault = [&](Errc code, std::string text) { events->faults.push_back({named, {code, std::move(text)}}); };
-  if (!reader.ok() || slots > 64 || (slots > 0 && (size == 0 || size > region.size / slots)))
-    return fault(Errc::corrupt, fmt::format("peer {} sent a hello that does not parse", prefix.sender));
-  if (!peer) return;  // not introduced yet; it will say hello again
-  if (run != setup_.run)
-    return fault(Errc::version, fmt::format("peer {} belongs to another run; start all peers with the same run file", peer->id));
-  if (payload_size_max != setup_.payload_size_max)
-    return fault(Errc::version, fmt::format("peer {} has payloads of up to {} bytes, this peer of {}: its model has another size",
-                                            peer->id, payload_size_max, setup_.payload_size_max));
-  if (slots > 0 && size < payload_size_max)
-    return fault(Errc::corrupt, fmt::format("peer {} grants slots of {} bytes for payloads of up to {}", peer->id, size, payload_size_max));
-  if (prefix.incarnation < peer->incarnation || (prefix.to != 0 && prefix.to != setup_.incarnation)) return;
-  if (prefix.incarnation > peer->incarnation) {
-    // A new life of that peer.  Its address comes by rendezvous; until then nothing of it can be used.
-    if (!peer->gone) lose(*peer, events);
-    if (prefix.incarnation > std::exchange(peer->announced, std::max(peer->announced, prefix.incarnation)))
-      events->restarted.push_back(peer->id);
-    return;
-  }
-  if (peer->gone) return;
-  if (!peer->link)
-    if (const auto opened = open(peer->id, false); !opened) return fault(opened.error().code, opened.error().message);
-  if (slots > 0 && !peer->target) {
-    auto target = peer->link->open(region);
-    // Its last words: it has died since.
-    if (!target && target.error().code == Errc::peer_gone) return lose(*peer, events);
-    if (!target) return fault(target.error().code, fmt::format("mailbox of peer {}: {}", peer->id, target.error().message));
-    peer->target = std::move(*target);
-    peer->slots = slots;
-    peer->slot_size = size;
-  }
-  // Known means: the peer has our mailbox, or we offer none and it has heard us.
-  if (has_ours || !peer->mailbox) peer->hello_known = true;
-  if (!knows_we_know) peer->hello_due = true;
-  pump(*peer);
-}
-
-void Transport::on_ack(std::span<const std::byte> notice, TransportEvents* events) {
-  Reader reader(notice);
-  const Prefix prefix = read_prefix(reader);
-  const auto received = reader.get<Sequence>();
-  const auto consumed = reader.get<Sequence>();
-  Peer* peer = find(prefix.sender);
-  if (!peer) return;
-  if (!reader.ok()) {
-    events->faults.push_back({peer->id, {Errc::corrupt, fmt::format("peer {} sent an acknowledgement that does not parse", peer->id)}});
-    return;
-  }
-  // Of another life, or after the end of this one, when everything sent has been reported as peer_gone.
-  if (peer->gone || prefix.incarnation != peer->incarnation || prefix.to != setup_.incarnation) return;
-  if (received > peer->sent || consumed > received) {
-    events->faults.push_back({peer->id, {Errc::corrupt, fmt::format("peer {} acknowledges payload {} of {}", peer->id, received, peer->sent)}});
-    return;
-  }
-  peer->asked = clock_.now();
-  peer->asks = 0;
-  peer->consumed_there = std::max(peer->consumed_there, consumed);
-  if (received > peer->received_there) {
-    for (Sequence s = peer->received_there + 1; s <= received; ++s) events->deliveries.push_back({peer->id, s, Errc::ok});
-    peer->received_there = received;
-    drop_acknowledged(*peer);
-  }
-}
-
-void Transport::on_payload(const PayloadHeader& header, TransportEvents* events) {
-  Peer* peer = find(header.sender);
-  if (!peer || peer->gone || header.incarnation != peer->incarnation) return;  // of another life
-  const auto fault = [&](std::string text) { events->faults.push_back({header.sender, {Errc::corrupt, std::move(text)}}); };
-  if (!peer->mailbox) return fault(fmt::format("peer {} sent a payload and was granted no mailbox", header.sender));
-  if (header.used > setup_.payload_size_max)
-    return fault(fmt::format("peer {} sent a payload of {} bytes; {} is the most", header.sender, header.used, setup_.payload_size_max));
-  if (header.sequence > peer->consumed + setup_.window || header.sequence == 0)
-    return fault(fmt::format("peer {} sent payload {} without credit (at most {})", header.sender, header.sequence, peer->consumed + setup_.window));
-  if (header.sequence <= peer->received || peer->early.contains(header.sequence)) {
-    peer->ack_due = true;  // a repetition: the acknowledgement was lost or is late
-    return;
-  }
-  peer->early.emplace(header.sequence, header);
-  for (auto next = peer->early.begin(); next != peer->early.end() && next->first == peer->received + 1;
-       next = peer->early.erase(next))
-    deliver(*peer, next->second, events);
-}
-
-void Transport::deliver(Peer& peer, const PayloadHeader& header, TransportEvents* events) {
-  peer.received = header.sequence;
-  // Releasing acknowledges on its own; an unreliable fabric must hear earlier, or it repeats what is being read.
-  if (!reliable_) peer.ack_due = true;
-  peer.held.emplace(header.sequence, false);
-  const std::size_t slot = (header.sequence - 1) % setup_.window;
-  const Arrival arrival{peer.id, header, peer.mailbox->memory().bytes().subspan(slot * slot_size(setup_), header.used)};
-  if ((setup_.checksum || header.checksum != 0) && checksum(arrival.bytes) != header.checksum) {
-    events->faults.push_back({peer.id, {Errc::corrupt, fmt::format("payload {} of peer {} arrived {}", header.sequence, peer.id,
-                                                                   header.checksum != 0 ? "damaged (checksum)" : "without a checksum; all peers of a run have the same setting")}});
-    release(arrival);
-    return;
-  }
-  events->arrivals.push_back(arrival);
+  peer.lent.clear();
 }
 
 bool Transport::drained() const {
@@ -577,7 +397,7 @@ Time Transport::next_deadline() const {
     if (peer->gone || !peer->link) continue;
     if (peer->hello_due) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
     if (!peer->hello_known && peer->hello_sent) next = std::min(next, *peer->hello_sent + patience(peer->hellos));
-    if (peer->ack_due) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
+    if (peer->ack_due || !peer->declined.empty()) next = std::min(next, clock_.now() + std::chrono::milliseconds(1));
     for (const Unacked& sent : peer->unacked)
       if (!sent.under_way && sent.retained)
         next = std::min(next, sent.sent ? *sent.sent + setup_.resend_after : clock_.now() + std::chrono::milliseconds(1));

@@ -5,6 +5,10 @@
 // gets a slot back when the receiver releases the arrival.  No credit is Errc::would_block: nothing was
 // encoded or sent, and for a difference the next one subsumes it.
 //
+// To a neighbour (Target::mapped) a large payload is lent: it stays in its send buffer, the neighbour reads it there, and only
+// a notice travels.  One buffer serves all its receivers.  It is free again when each of them has released it; one that went
+// without doing so may still read, so that memory is never written again but left to whoever maps it.
+//
 // What crosses the wire is described in gossip/PROTOCOL.md.  Everything from the wire is validated before
 // it is used; a violation closes nothing by itself but is reported as a fault that names the peer.
 //
@@ -16,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <span>
@@ -30,6 +35,8 @@
 
 namespace gossamer {
 
+inline constexpr std::size_t kNeverLend = std::numeric_limits<std::size_t>::max();
+
 struct TransportSetup {
   PeerId self = 0;
   std::size_t peers = 0;
@@ -38,6 +45,7 @@ struct TransportSetup {
   std::size_t payload_size_max = 0;  // bytes of the largest payload of this run
   std::uint32_t window = 2;          // slots per sender in this peer's mailboxes, 1..64
   std::size_t send_buffers_max = 256;
+  std::size_t lend_size_min = std::size_t{64} << 10;  // smaller payloads are copied also to neighbours; kNeverLend: all are
   Duration resend_after = std::chrono::milliseconds(200);  // unreliable fabrics; also how often a hello is repeated
   bool checksum = false;             // XXH3 over every payload, at both ends
 };
@@ -48,8 +56,8 @@ struct SendBuffer {
   std::span<std::byte> bytes;  // payload_size_max
 };
 
-// A payload that came.  `bytes` stays valid until release(), also when its sender is dropped or restarts meanwhile; until
-// then it occupies a slot of the sender's credit.
+// A payload that came.  `bytes` stays valid and unchanged until release(), also when its sender is dropped, dies or restarts
+// meanwhile; until then it occupies a slot of the sender's credit, and the sender's buffer if it was lent.
 struct Arrival {
   PeerId from = 0;
   PayloadHeader header;
@@ -109,8 +117,9 @@ class Transport {
   void give_back(SendBuffer buffer);
 
   // Sends the first header.used bytes of the buffer to each of `to`; the header's codec, phase, kind, round,
-  // view, count and used are the caller's, the rest is filled in.  The buffer returns to the pool by itself
-  // once `last` was true and all its sends have ended; with `last` false more sends of it follow.
+  // view, count and used are the caller's, the rest is filled in.  The bytes are not to be written any more.  The buffer returns
+  // to the pool by itself once `last` was true, all its sends have ended and whoever it is lent to has released it; with `last`
+  // false more sends of it follow, or give_back().
   // REQUIRES: has_credit() of each.
   void send(const SendBuffer& buffer, const PayloadHeader& header, std::span<const PeerId> to, bool last);
 
@@ -127,20 +136,25 @@ class Transport {
   Time next_deadline() const;
 
   Fabric& fabric() { return fabric_; }
+  // The fabric's, and payloads that were lent as if they had travelled.
+  Traffic traffic() const;
 
  private:
   struct Peer;
   struct Buffer;
   struct Unacked;
+  struct Borrowed;
+  struct Come;
   struct PutUnderWay {
     PeerId peer = 0;
     std::uint64_t life = 0;
     Sequence sequence = 0;
     std::uint32_t buffer = 0;
   };
-  // The mailbox of a dropped peer while arrivals in it are still read.
+  // The mailbox of a dropped peer, and what it lent, while arrivals in them are still read.
   struct Retired {
     std::unique_ptr<Region> mailbox;
+    std::map<std::string, Borrowed> borrowed;
     std::size_t held = 0;
   };
 
@@ -150,6 +164,12 @@ class Transport {
   void acknowledge(Peer& peer);
   void end_sends(Peer& peer, std::vector<Delivery>* deliveries);
   bool put(Peer& peer, Unacked& sent);
+  bool lends(const Peer& peer, const Buffer& buffer, std::size_t size) const;
+  void lend(Peer& peer, Sequence sequence, std::uint32_t buffer);
+  void take_back(Peer& peer, Sequence consumed);
+  void take_back(std::uint32_t buffer);
+  Borrowed* borrow(Peer& peer, const RemoteRegion& region, Error* error);
+  void unmap_spare(Peer& peer);
   Duration patience(unsigned repeated) const;
   void pump(Peer& peer);
   bool starved(const Peer& peer) const;
@@ -160,7 +180,11 @@ class Transport {
   void on_hello(std::span<const std::byte> notice, TransportEvents* events);
   void on_ack(std::span<const std::byte> notice, TransportEvents* events);
   void on_payload(const PayloadHeader& header, TransportEvents* events);
-  void deliver(Peer& peer, const PayloadHeader& header, TransportEvents* events);
+  void on_lent(std::span<const std::byte> notice, TransportEvents* events);
+  void on_declined(std::span<const std::byte> notice, TransportEvents* events);
+  Peer* awaiting(const PayloadHeader& header, TransportEvents* events);
+  void arrive(Peer& peer, const Come& come, TransportEvents* events);
+  void deliver(Peer& peer, const Come& come, TransportEvents* events);
   void lose(Peer& peer, TransportEvents* events);
 
   TransportSetup setup_;
@@ -174,6 +198,8 @@ class Transport {
   std::map<std::uint64_t, PutUnderWay> puts_;  // by token
   std::uint64_t next_token_ = 1;
   std::uint64_t next_life_ = 1;
+  std::size_t lent_buffers_ = 0;
+  std::uint64_t bytes_lent_ = 0, bytes_borrowed_ = 0;
   std::vector<Retired> retired_;
   std::vector<Delivery> dropped_;  // ends of drop_peer(), handed out by the next poll()
   FabricEvents fabric_events_;

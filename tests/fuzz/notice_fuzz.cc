@@ -6,6 +6,7 @@
 // interface: what is handed out lies in the mailbox and is no longer than allowed, no more is unreleased than
 // was granted, every payload ends once, and no put reaches outside what the peer granted.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -43,6 +45,7 @@ class StubTarget final : public Target {
  public:
   explicit StubTarget(std::uint64_t size) : size_(size) {}
   std::uint64_t size() const override { return size_; }
+  bool mapped() const override { return true; }
 
  private:
   std::uint64_t size_;
@@ -58,6 +61,15 @@ struct Stub {
   bool refuse = false;
 };
 
+class StubMapping final : public Mapping {
+ public:
+  explicit StubMapping(std::size_t size) : bytes_(size) {}
+  std::span<const std::byte> bytes() const override { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
 class StubLink final : public Link {
  public:
   explicit StubLink(Stub& stub) : stub_(stub), id_(stub.next_link++) { stub_.links.insert(id_); }
@@ -66,11 +78,15 @@ class StubLink final : public Link {
     if (region.key != "stub") return fail(Errc::corrupt, "not a key of this fabric");
     return std::make_unique<StubTarget>(region.size);
   }
+  Result<std::unique_ptr<Mapping>> map(const RemoteRegion& region) override {
+    if (!region.key.starts_with("lent")) return fail(Errc::corrupt, "not a key of this fabric");
+    return std::make_unique<StubMapping>(region.size);
+  }
   Errc put(const Put& put) override {
     if (stub_.refuse) return Errc::would_block;
     require(put.notice.size() <= kNoticeSizeMax);
-    require(put.source_offset + put.size <= put.source->memory().size);
-    require(put.target_offset <= put.target->size() && put.size <= put.target->size() - put.target_offset);
+    require(put.size == 0 || put.source_offset + put.size <= put.source->memory().size);
+    require(put.size == 0 || (put.target_offset <= put.target->size() && put.size <= put.target->size() - put.target_offset));
     stub_.under_way.push_back(put.token);
     return Errc::ok;
   }
@@ -141,6 +157,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                        .payload_size_max = kPayload,
                        .window = window,
                        .send_buffers_max = 8,
+                       .lend_size_min = (mode & 4) != 0 ? 8 : kNeverLend,
                        .checksum = (mode & 2) != 0},
                       fabric, clock);
   Incarnation lives[3] = {1, 1, 1};
@@ -236,6 +253,36 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         writer.put<std::uint64_t>(1);
         writer.put<std::uint64_t>(input.get<std::uint16_t>());
         writer.text("stub");
+        stub.notices.push_back(writer.take());
+        break;
+      }
+      case 8:
+      case 9: {  // a payload that is lent, in one of sixteen regions or in what is none; or the answer to one
+        const bool lent = (op & 15) == 8;
+        Writer writer;
+        writer.put<std::uint32_t>(0x43535347);
+        writer.put(kWireVersion);
+        writer.put<std::uint16_t>(lent ? 3 : 4);
+        writer.put(peer);
+        writer.put(lives[peer]);
+        writer.put<Incarnation>(1);
+        if (lent) {
+          PayloadHeader header;
+          header.sender = peer;
+          header.incarnation = lives[peer];
+          header.sequence = input.get<std::uint8_t>();
+          header.used = input.get<std::uint8_t>();
+          std::array<std::byte, kPayloadHeaderSize> bytes;
+          store(header, bytes);
+          writer.bytes(bytes);
+          writer.put<std::uint64_t>(input.get<std::uint8_t>());
+          writer.put<std::uint64_t>(0);
+          writer.put<std::uint64_t>((op & 16) != 0 ? 64 : input.get<std::uint16_t>());
+          const auto region = input.get<std::uint8_t>();
+          writer.text((region & 16) != 0 ? "stub" : "lent " + std::to_string(region & 15));
+        } else {
+          writer.put<std::uint64_t>(input.get<std::uint8_t>());
+        }
         stub.notices.push_back(writer.take());
         break;
       }

@@ -240,6 +240,15 @@ struct Puppet {
     store(header, std::span<std::byte, kPayloadHeaderSize>(bytes.data(), kPayloadHeaderSize));
     return bytes;
   }
+  std::vector<std::byte> lent(Sequence sequence, std::uint64_t used, std::uint64_t offset, const RemoteRegion& region) const {
+    Writer writer = prefix(3);
+    writer.bytes(payload(sequence, used));
+    writer.put(offset);
+    writer.put(region.address);
+    writer.put(region.size);
+    writer.text(region.key);
+    return writer.take();
+  }
   void say(std::span<const std::byte> notice) {
     ASSERT_EQ(link->notify(notice), Errc::ok);
     poll();

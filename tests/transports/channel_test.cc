@@ -43,6 +43,7 @@ struct StreamCase {
   std::uint64_t payloads = 2000;
   std::uint32_t window = 4;
   bool checksum = false;
+  bool lent = false;
 
   friend void PrintTo(const StreamCase& c, std::ostream* out) { *out << c.name; }
 };
@@ -61,6 +62,8 @@ TEST_P(ChannelStream, DeliversEachOnceAndInOrder) {
       TransportSetup setup = ChannelWorld::setup(id);
       setup.window = c.window;
       setup.checksum = c.checksum;
+      setup.lend_size_min = c.lent ? 20 : kNeverLend;
+      setup.send_buffers_max = 16;  // so that each is written again and again
       setup.resend_after = std::chrono::milliseconds(5);
       FaultOptions faults = c.faults;
       faults.seed = seed * 10 + id;
@@ -100,6 +103,7 @@ TEST_P(ChannelStream, DeliversEachOnceAndInOrder) {
       EXPECT_LE(sinks[id].most_held, c.window) << "more unreleased than were granted";
       EXPECT_TRUE(nodes[id].events.faults.empty()) << nodes[id].events.faults.front().error.message;
       EXPECT_TRUE(nodes[id].events.gone.empty());
+      EXPECT_EQ(nodes[id].transport->traffic().bytes_sent > nodes[id].fabric->traffic().bytes_sent, c.lent);
     }
     const FaultCounts met = faulty[0]->counts();
     EXPECT_EQ(met.dropped > 0, c.faults.drop_put > 0 || c.faults.drop_notice > 0);
@@ -128,6 +132,20 @@ INSTANTIATE_TEST_SUITE_P(
                                   .duplicate_notice = .1},
                                  2000,
                                  8,
+                                 true},
+                      StreamCase{"lent", {}, 10000, 4, true, true}, StreamCase{"lent_one_slot", {}, 1000, 1, false, true},
+                      StreamCase{"lent_delay", {.delay_ended = .2, .delay_notice = .3, .reorder = .5}, 2000, 4, false, true},
+                      StreamCase{"lent_everything",
+                                 {.refuse = .1,
+                                  .delay_ended = .1,
+                                  .delay_notice = .1,
+                                  .reorder = .3,
+                                  .drop_put = .03,
+                                  .drop_notice = .03,
+                                  .duplicate_notice = .1},
+                                 2000,
+                                 7,
+                                 true,
                                  true}),
     [](const auto& info) { return info.param.name; });
 

@@ -46,6 +46,9 @@ struct EngineSetup {
   std::size_t vector_size = 0;  // floats
   std::size_t rounds_open = 1;  // as the mixer was set up
   std::size_t skips_max = 8;    // asynchronous: publications in a row that may find the last exchange still open
+  // The trainer leaves the vector alone from publish() to apply(), so that a mixer that can (MixerTraits) moves it in one pass, out of
+  // the neighbours' payloads, when it is applied.  Not where members change (elastic).
+  bool mixes_in_place = false;
   Duration round_deadline = std::chrono::seconds(60);
   bool elastic = false;         // a peer that is gone is waited for until a view says that it is no member any more
 };

@@ -26,6 +26,11 @@ void affine_apply(double a, std::span<const float> add, std::span<float> vector)
   axpy(1, add, vector);
 }
 
+std::span<float> sized(AlignedBuffer<float>& vector, std::size_t size) {
+  if (vector.size() != size) vector = AlignedBuffer<float>(size);
+  return vector.span();
+}
+
 void drop_edges(PeerId peer, Neighbourhood& edges) {
   const auto ends_there = [&](const Edge& edge) { return edge.peer == peer; };
   std::erase_if(edges.in, ends_there);
@@ -45,20 +50,15 @@ Lane::Lane(const EngineSetup& setup, std::uint32_t bucket, std::size_t size, con
            Transport& transport, Stream& stream)
     : setup_(setup),
       bucket_(bucket),
+      size_(size),
       clock_(clock),
       topology_(topology),
       mixer_(mixer),
       traits_(mixer.traits()),
       transport_(transport),
-      stream_(stream),
-      shadow_(size),
-      add_(size),
-      sum_(size) {
+      stream_(stream) {
   GOSSAMER_CHECK(setup.rounds_open >= 1, "at least one round must be able to open");
   for (std::size_t slot = setup.rounds_open; slot > 0; --slot) slots_.push_back(slot - 1);
-  // One open round reads the shadow itself, which nobody moves meanwhile.
-  if (setup.rounds_open > 1)
-    for (std::size_t i = 0; i < setup.rounds_open; ++i) snapshots_.emplace_back(size);
   eras_.push_back(era_of(View::first(setup_.peers)));
   if (traits_.asynchronous) speakers_ = neighbours();
 }
@@ -144,7 +144,7 @@ void Lane::forget(PeerId peer) {
 void Lane::drop_served(std::vector<Pending>& sends) {
   std::erase_if(sends, [&](const Pending& pending) {
     if (!pending.what.to.empty()) return false;
-    if (pending.buffer) transport_.give_back(*pending.buffer);
+    if (pending.buffer && !pending.kept) transport_.give_back(*pending.buffer);
     return true;
   });
 }
@@ -158,8 +158,8 @@ bool Lane::can_publish() const {
 
 void Lane::publish(std::span<const float> vector, double learning_rate) {
   GOSSAMER_CHECK(can_publish(), "publish() while too many rounds are open");
-  GOSSAMER_CHECK(!pending_, "publish() before the last correction was applied");
-  copy(vector, shadow_.span());
+  GOSSAMER_CHECK(!correction_ready(), "publish() before the last correction was applied");
+  if (traits_.asynchronous) copy(vector, sized(shadow_, size_));
   published_ = true;
   if (traits_.asynchronous && !open_.empty()) {
     ++stats_.skipped;
@@ -176,21 +176,51 @@ void Lane::publish(std::span<const float> vector, double learning_rate) {
   round.info = {next_round_, setup_.self, setup_.peers, &round.edges, learning_rate, slots_.back(), eras_.front().view.number};
   slots_.pop_back();
   round.opened = clock_.now();
-  std::span<const float> snapshot = shadow_.span();
-  if (!snapshots_.empty()) {
-    round.snapshot = std::move(snapshots_.back());
-    snapshots_.pop_back();
-    copy(vector, round.snapshot.span());
+  ++next_round_;
+  std::span<const float> snapshot = vector;
+  // Without a free buffer the payload is encoded later, as others are.
+  if (traits_.payload_is_snapshot && !setup_.elastic && !round.edges.out.empty())
+    if (const auto buffer = transport_.lease()) round.kept = *buffer;
+  round.info.payload_kept = round.kept.has_value();
+  if (traits_.asynchronous) {
+    snapshot = shadow_.span();
+  } else if (!round.kept && setup_.rounds_open == 1) {
+    copy(vector, sized(shadow_, size_));
+    snapshot = shadow_.span();
+  } else if (!round.kept) {
+    if (!snapshots_.empty()) {
+      round.snapshot = std::move(snapshots_.back());
+      snapshots_.pop_back();
+    }
+    copy(vector, sized(round.snapshot, size_));
     snapshot = round.snapshot.span();
   }
-  ++next_round_;
   Plan plan = mixer_.begin(stream_, round.info, snapshot);
   for (Outgoing& what : plan.send) round.sends.push_back({std::move(what), std::nullopt, {}});
   round.awaits = std::move(plan.await);
   if (traits_.asynchronous) settle(round.info);
+  if (!round.kept) return;
+  GOSSAMER_CHECK(round.sends.size() == 1, "one payload is the snapshot");
+  Pending& payload = round.sends.front();
+  payload.buffer = round.kept;
+  payload.kept = true;
+  if (const auto encoded = encode(round.info, payload); !encoded) failed_ = encoded.error();
 }
 
 void Lane::apply(std::span<float> vector) {
+  if (!unmixed_.empty()) {
+    OpenRound& round = unmixed_.mapped();
+    const auto moved = mixer_.mix(stream_, round.info, round.last, vector);
+    for (const Arrival& arrival : round.last) transport_.release(arrival);
+    if (moved) {
+      stats_.correction_norm = std::sqrt(*moved);
+    } else {
+      failed_ = fail(fmt::format("round {}, with payloads of {}", round.info.round, senders(round.last)), moved.error()).value();
+    }
+    finish(round);
+    unmixed_ = {};
+    return;
+  }
   if (!pending_) return;
   affine_apply(a_, sum_.span(), vector);
   pending_ = false;
@@ -198,7 +228,15 @@ void Lane::apply(std::span<float> vector) {
 
 void Lane::lost(std::span<const PeerId> peers) { gone_.insert(peers.begin(), peers.end()); }
 
+// What a round had to itself is free for the next one.
+void Lane::finish(OpenRound& round) {
+  slots_.push_back(round.info.slot);
+  if (round.snapshot.size() > 0) snapshots_.push_back(std::move(round.snapshot));
+  if (round.kept) transport_.give_back(*std::exchange(round.kept, std::nullopt));
+}
+
 Result<> Lane::advance() {
+  if (failed_) return Failure(*failed_);
   for (auto& answer : answers_) {
     drop_gone(answer.sends);
     GOSSAMER_TRY(pump_sends(answer.info, answer.sends));
@@ -215,11 +253,14 @@ Result<> Lane::advance() {
     // Whatever else came for this round was never awaited: an unknown phase, or no neighbour of this round.
     if (const auto left = waiting_.lower_bound({round.info.round, 0, 0}); left != waiting_.end() && left->first.round == round.info.round)
       return unawaited(left->second);
-    if (!traits_.asynchronous) settle(round.info);
     ++stats_.rounds;
     skips_ = 0;
-    slots_.push_back(round.info.slot);
-    if (round.snapshot.size() > 0) snapshots_.push_back(std::move(round.snapshot));
+    if (!round.last.empty()) {
+      unmixed_ = open_.extract(next++);
+      continue;
+    }
+    if (!traits_.asynchronous) settle(round.info);
+    finish(round);
     next = open_.erase(next);
   }
   return {};
@@ -277,6 +318,21 @@ Result<bool> Lane::advance(OpenRound& round) {
   }
 }
 
+// Into its buffer.
+Result<> Lane::encode(const RoundInfo& info, Pending& pending) {
+  GOSSAMER_TRY_ASSIGN(const Encoded encoded, mixer_.encode(stream_, info, pending.what, pending.buffer->bytes));
+  pending.header.codec = static_cast<std::uint16_t>(encoded.codec);
+  pending.header.phase = pending.what.phase;
+  pending.header.kind = pending.what.kind;
+  pending.header.round = info.round;
+  pending.header.view = info.view;
+  pending.header.bucket = bucket_;
+  pending.header.count = encoded.count;
+  pending.header.used = encoded.used;
+  if (traits_.asynchronous) settle(info);
+  return {};
+}
+
 // Encodes and sends whatever has credit; true when nothing is left to send.
 Result<bool> Lane::pump_sends(const RoundInfo& info, std::vector<Pending>& sends) {
   for (Pending& pending : sends) {
@@ -293,24 +349,14 @@ Result<bool> Lane::pump_sends(const RoundInfo& info, std::vector<Pending>& sends
         if (buffer.error().code == Errc::would_block) continue;
         return Failure(buffer.error());
       }
-      auto encoded = mixer_.encode(stream_, info, pending.what, buffer->bytes);
-      if (!encoded) {
-        transport_.give_back(*buffer);
+      pending.buffer = *buffer;
+      if (auto encoded = encode(info, pending); !encoded) {
+        transport_.give_back(*std::exchange(pending.buffer, std::nullopt));
         return Failure(encoded.error());
       }
-      pending.buffer = *buffer;
-      pending.header.codec = static_cast<std::uint16_t>(encoded->codec);
-      pending.header.phase = pending.what.phase;
-      pending.header.kind = pending.what.kind;
-      pending.header.round = info.round;
-      pending.header.view = info.view;
-      pending.header.bucket = bucket_;
-      pending.header.count = encoded->count;
-      pending.header.used = encoded->used;
-      if (traits_.asynchronous) settle(info);
     }
     std::erase_if(pending.what.to, [&](PeerId to) { return std::find(now.begin(), now.end(), to) != now.end(); });
-    transport_.send(*pending.buffer, pending.header, now, pending.what.to.empty());
+    transport_.send(*pending.buffer, pending.header, now, pending.what.to.empty() && !pending.kept);
     stats_.payloads_sent += now.size();
   }
   std::erase_if(sends, [](const Pending& pending) { return pending.what.to.empty(); });
@@ -329,6 +375,12 @@ Result<bool> Lane::pump_arrivals(OpenRound& round) {
     here.push_back(came->second);
   }
   std::sort(here.begin(), here.end(), [](const Arrival& a, const Arrival& b) { return a.from < b.from; });
+  if (mixes_late()) {
+    for (const Arrival& arrival : here) waiting_.erase({arrival.header.round, arrival.header.phase, arrival.from});
+    round.last = std::move(here);
+    round.awaits.clear();
+    return true;
+  }
   auto plan = mixer_.arrived(stream_, round.info, here);
   for (const Arrival& arrival : here) {
     waiting_.erase({arrival.header.round, arrival.header.phase, arrival.from});
@@ -341,15 +393,20 @@ Result<bool> Lane::pump_arrivals(OpenRound& round) {
   return true;
 }
 
-// Takes the mixer's result into the shadow and into what waits for the trainer.
+// When the trainer takes the correction the payloads can go straight into its vector.
+bool Lane::mixes_late() const {
+  return setup_.mixes_in_place && !setup_.elastic && setup_.rounds_open == 1 && traits_.mixes_in_place && !traits_.asynchronous;
+}
+
+// Takes the mixer's result into the shadow, if others may ask for that, and into what waits for the trainer.
 void Lane::settle(const RoundInfo& info) {
-  const auto affine = mixer_.result(stream_, info, add_.span());
+  const auto affine = mixer_.result(stream_, info, sized(add_, size_));
   if (!affine) return;
   stats_.correction_norm = std::sqrt(squared_norm(add_.span()));
-  affine_apply(affine->a, add_.span(), shadow_.span());
+  if (traits_.asynchronous) affine_apply(affine->a, add_.span(), shadow_.span());
   if (!pending_) {
     a_ = affine->a;
-    copy(add_.span(), sum_.span());
+    std::swap(add_, sum_);
     pending_ = true;
   } else {
     a_ *= affine->a;

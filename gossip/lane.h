@@ -48,7 +48,7 @@ class Lane {
   bool owes_exchange() const { return traits_.hub && owed_ && open_.empty(); }
   void publish(std::span<const float> vector, double learning_rate);
   std::size_t open_rounds() const { return open_.size(); }
-  bool correction_ready() const { return pending_; }
+  bool correction_ready() const { return pending_ || !unmixed_.empty(); }
   void apply(std::span<float> vector);
   std::vector<PeerId> waiting_for() const;
   const EngineStats& stats() const { return stats_; }
@@ -76,13 +76,16 @@ class Lane {
     Outgoing what;
     std::optional<SendBuffer> buffer;  // once encoded
     PayloadHeader header;
+    bool kept = false;  // the buffer is the round's
   };
   struct OpenRound {
     RoundInfo info;
     Neighbourhood edges;
     std::vector<Pending> sends;
     std::vector<Await> awaits;
-    AlignedBuffer<float> snapshot;  // rounds that overlap have one each
+    AlignedBuffer<float> snapshot;   // rounds that overlap have one each
+    std::optional<SendBuffer> kept;  // a payload that is the snapshot
+    std::vector<Arrival> last;       // what is mixed when the trainer takes the correction
     Time opened;
   };
   struct Answer {  // asynchronous: to a payload that nobody awaited
@@ -105,6 +108,9 @@ class Lane {
   void drop_gone(std::vector<Pending>& sends);
   void drop_served(std::vector<Pending>& sends);
   Result<bool> advance(OpenRound& round);
+  Result<> encode(const RoundInfo& info, Pending& pending);
+  void finish(OpenRound& round);
+  bool mixes_late() const;
   Result<bool> pump_sends(const RoundInfo& info, std::vector<Pending>& sends);
   Result<bool> pump_arrivals(OpenRound& round);
   void settle(const RoundInfo& info);
@@ -115,6 +121,7 @@ class Lane {
 
   EngineSetup setup_;
   std::uint32_t bucket_;
+  std::size_t size_;
   const Clock& clock_;
   const Topology& topology_;
   Mixer& mixer_;
@@ -132,11 +139,14 @@ class Lane {
   std::vector<std::size_t> slots_;               // free ones
   std::vector<Answer> answers_;
 
+  // Each is there once it is needed.
   AlignedBuffer<float> shadow_;
   AlignedBuffer<float> add_;    // of one result
   AlignedBuffer<float> sum_;    // of all that wait for apply()
   double a_ = 1;
   bool pending_ = false;
+  std::map<Round, OpenRound>::node_type unmixed_;  // the round that has ended and waits for apply() to mix it
+  std::optional<Error> failed_;                    // in publish() or apply(), which tell nobody
 
   std::map<Key, Arrival> waiting_;  // came, not yet handed to the mixer; their slots are occupied
   std::vector<PeerId> speakers_;    // asynchronous: who may ever ask

@@ -57,6 +57,7 @@ struct RoundInfo {
   double learning_rate = 0;              // of the local step before this round
   std::size_t slot = 0;                  // of the open rounds: 0 .. slots-1
   std::uint32_t view = 0;                // the number of the view that holds in it
+  bool payload_kept = false;             // see MixerTraits::payload_is_snapshot
 };
 
 // A payload that the mixer wants sent: encoded once, delivered to each of `to`.
@@ -110,6 +111,10 @@ struct MixerTraits {
   Exchanges exchanges = Exchanges::model;
   bool asynchronous = false;     // pairs exchange when they like; there are no rounds to wait for
   bool each_once = false;        // payloads are differences: one lost or repeated is never made good
+  // encode() of the only payload copies the vector as it is.  The engine then calls it at once after begin(), which gets the
+  // trainer's own vector, and keeps the payload (RoundInfo::payload_kept) until result() or mix(): it is the snapshot.
+  bool payload_is_snapshot = false;
+  bool mixes_in_place = false;   // has mix()
   bool uses_graph = true;        // false: the algorithm has a schedule of its own (all-reduce)
   std::optional<PeerId> hub = {};  // it alone holds the run's result while the run goes on, and nobody can go on without it
 };
@@ -131,7 +136,7 @@ class Mixer {
   virtual void gradient(Stream&, const RoundInfo&, std::span<float> /*gradient*/) {}
 
   // `shadow` is the vector as published; it stays valid and unchanged until result() of this round (asynchronous: it
-  // stays valid for ever and is live).
+  // stays valid for ever and is live; payload_is_snapshot: until encode() has returned, if the payload is kept).
   virtual Plan begin(Stream& stream, const RoundInfo& info, std::span<const float> shadow) = 0;
 
   virtual Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what,
@@ -143,6 +148,12 @@ class Mixer {
 
   // Writes the whole of `add`; without a value there is nothing to do (asynchronous mixers only).
   virtual std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) = 0;
+
+  // In place of arrived() and result(), where the trainer has left its vector as it was published: moves it by the round's
+  // correction in one pass.  Returns the squared 2-norm of what was added; after an error the vector is of no use.
+  virtual Result<double> mix(Stream&, const RoundInfo&, std::span<const Arrival> /*arrivals*/, std::span<float> /*vector*/) {
+    return fail(Errc::internal, "this algorithm does not mix in place");
+  }
 
   // From the next round on `view` holds, and `graph` (of the members alone, if some are absent) joins them; `changed` are the ranks
   // that left, came, or are in another life.  Asynchronous: at once.  What both ends of an edge keep of each other starts afresh where one end

@@ -1,6 +1,7 @@
 #include "kernels/vector.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "base/check.h"
@@ -8,6 +9,7 @@
 #include "kernels/draws.h"
 #include "kernels/parallel.h"
 #include "kernels/reduce.h"
+#include "kernels/tiles.h"
 
 namespace gossamer {
 namespace {
@@ -72,6 +74,38 @@ void weighted_sum(Stream& stream, std::span<const WeightedVector> terms, std::sp
 void weighted_sum(std::span<const WeightedVector> terms, std::span<float> out) {
   Stream stream;
   weighted_sum(stream, terms, out);
+}
+
+std::optional<double> mix(Stream& stream, std::span<const WeightedVector> others, std::span<float> x) {
+  for (const WeightedVector& other : others) {
+    GOSSAMER_CHECK(other.x.size() == x.size(), "vectors of one length");
+    GOSSAMER_CHECK(!overlap(other.x, x), "a vector is not mixed with itself");
+  }
+  const Kernels& kernels = best_kernels();
+  const std::size_t chunks = (x.size() + kSumChunk - 1) / kSumChunk;
+  std::vector<double> sums(chunks);
+  std::atomic<bool> numbers = true;
+  // d is made and used chunk by chunk, and never leaves the nearest cache.
+  parallel_for(stream, chunks, kElementsOfPart / kSumChunk, [&](std::uint64_t begin, std::uint64_t end) {
+    alignas(64) float d[kSumChunk];
+    std::vector<CodedTiles> from(others.size());
+    for (std::uint64_t chunk = begin; chunk < end; ++chunk) {
+      const std::size_t at = chunk * kSumChunk, count = std::min(kSumChunk, x.size() - at);
+      for (std::size_t i = 0; i < others.size(); ++i)
+        from[i] = {.codes = reinterpret_cast<const std::byte*>(others[i].x.data() + at), .weight = others[i].weight};
+      const std::uint32_t largest = kernels.decode({.how = {.code = Code::f32},
+                                                    .target = DecodeTo::difference,
+                                                    .from = from,
+                                                    .count = count,
+                                                    .own = x.data() + at,
+                                                    .out = d});
+      if (largest >= kInfinityBits) numbers = false;
+      sums[chunk] = kernels.sum(SumOf::products, d, d, count);
+      kernels.axpy(1, d, x.data() + at, count);
+    }
+  });
+  if (!numbers) return std::nullopt;
+  return sum_of_chunks(chunks, [&](std::size_t chunk) { return sums[chunk]; });
 }
 
 double dot(std::span<const float> x, std::span<const float> y) {

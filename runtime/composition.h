@@ -53,6 +53,11 @@ double gradient_scale(const RunFile& run, std::uint64_t own_samples, std::uint64
 
 WorkerSetup worker_setup(const RunFile& run, const MixerTraits& traits, std::uint64_t steps, double gradient_scale);
 
+// The trainer leaves what it has published alone until the exchange is over.
+inline bool waits_for_exchange(const WorkerSetup& setup) {
+  return !setup.delayed && !setup.layerwise && !setup.free_running && !setup.combine_then_adapt;
+}
+
 // Communication runs beside computation, on a thread of the engine's own.
 inline bool overlaps(const WorkerSetup& setup) { return setup.delayed || setup.layerwise || setup.free_running; }
 

@@ -34,11 +34,13 @@ Result<> PeerStack::compose(const RunFile& run, const Topology& topology, const 
     mixers.push_back(std::move(mixer));
   }
   transport = std::make_unique<Transport>(channel, fabric, clock);
+  working = worker_setup(run, mixers.front()->traits(), length.steps, gradient_scale(run, task->samples(), setup.samples, peers));
   engine = std::make_unique<Engine>(EngineSetup{.self = setup.self,
                                                 .peers = peers,
                                                 .vector_size = size,
                                                 .rounds_open = rounds_open(run),
                                                 .skips_max = run.synchrony.skips_max,
+                                                .mixes_in_place = setup.mixes_in_place && waits_for_exchange(working),
                                                 .round_deadline = run.deadlines.round,
                                                 .elastic = is_elastic},
                                     clock, topology, exchanged, *transport, stream);
@@ -49,7 +51,6 @@ Result<> PeerStack::compose(const RunFile& run, const Topology& topology, const 
   if (setup.around_optimizer) optimizer = setup.around_optimizer(std::move(optimizer));
   trainer = std::make_unique<Trainer>(*task, *optimizer, training.optimizer, training.schedule, length.epochs, stream, model.span(),
                                       length.steps_per_epoch);
-  working = worker_setup(run, engine->traits(), length.steps, gradient_scale(run, task->samples(), setup.samples, peers));
   worker = std::make_unique<Worker>(working, *trainer, *engine);
   if (!is_elastic) return {};
   const MixerTraits& traits = engine->traits();

@@ -26,19 +26,18 @@ class Dpsgd final : public Mixer {
  public:
   explicit Dpsgd(const MixerSetup& setup)
       : setup_(setup), damping_(std::sin(std::numbers::pi / (4 * static_cast<double>(setup.rounds_open) - 2))), open_(setup.rounds_open) {
-    for (Open& open : open_) open.sum = AlignedBuffer<float>(setup.layout->size());
     if (!exact())
       for (Open& open : open_) open.rounded = AlignedBuffer<float>(setup.layout->size());
   }
 
   std::string_view name() const override { return "d-psgd"; }
-  MixerTraits traits() const override { return {}; }
+  MixerTraits traits() const override { return {.payload_is_snapshot = exact(), .mixes_in_place = exact()}; }
   std::size_t payload_capacity() const override { return setup_.compressor->capacity(*setup_.layout); }
 
   Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
     Open& open = open_[info.slot];
     open.model = shadow;
-    std::fill_n(open.sum.data(), open.sum.size(), 0.f);
+    open.mixed = false;
     return exchange_with_neighbours(*info.edges);
   }
 
@@ -48,6 +47,8 @@ class Dpsgd final : public Mixer {
     if (!exact()) {
       GOSSAMER_TRY(decode_vector(stream, setup_, out.first(used), open.rounded.span()));
       open.model = open.rounded.span();
+    } else if (info.payload_kept) {
+      open.model = {reinterpret_cast<const float*>(out.data()), setup_.layout->size()};
     }
     return Encoded{used, setup_.compressor->codec(), setup_.layout->size()};
   }
@@ -61,21 +62,45 @@ class Dpsgd final : public Mixer {
       while (edge->peer != arrival.from) ++edge;
       models.push_back({arrival.bytes, static_cast<float>(damping_ * edge->weight)});
     }
-    // All neighbours in one pass, out of their mailboxes.
+    // All neighbours in one pass, out of their mailboxes or their own memory.
+    if (open.sum.size() == 0) open.sum = AlignedBuffer<float>(setup_.layout->size());
+    open.mixed = true;
     GOSSAMER_TRY(setup_.compressor->decode(stream, models, *setup_.layout,
                                            {.target = DecodeTo::difference, .out = open.sum.span(), .own = open.model}));
     return Plan{};
   }
 
   std::optional<Affine> result(Stream&, const RoundInfo& info, std::span<float> add) override {
-    copy(open_[info.slot].sum.span(), add);
+    Open& open = open_[info.slot];
+    if (open.mixed) {
+      copy(open.sum.span(), add);
+    } else {
+      set_zero(add);  // nobody was there
+    }
     return Affine{};
+  }
+
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
+    auto edge = info.edges->in.begin();
+    std::vector<WeightedVector> models;
+    for (const Arrival& arrival : arrivals) {
+      GOSSAMER_TRY(check_payload(arrival, setup_.compressor->codec(), setup_.layout->size()));
+      if (arrival.bytes.size() != vector.size_bytes())
+        return fail(Errc::corrupt, fmt::format("peer {} sent {} bytes where {} floats were due", arrival.from, arrival.bytes.size(), vector.size()));
+      while (edge->peer != arrival.from) ++edge;
+      models.push_back({static_cast<float>(damping_ * edge->weight), {reinterpret_cast<const float*>(arrival.bytes.data()), vector.size()}});
+    }
+    if (const auto moved = gossamer::mix(stream, models, vector)) return *moved;
+    for (std::size_t i = 0; i < models.size(); ++i)
+      if (!all_finite(models[i].x)) return fail(Errc::corrupt, fmt::format("peer {} sent a value that is NaN or infinite", arrivals[i].from));
+    return fail(Errc::diverged, "the difference to a neighbour's model is too large for a float");
   }
 
  private:
   struct Open {
     std::span<const float> model;  // as the neighbours see it: rounded where the codec rounds
     AlignedBuffer<float> sum, rounded;
+    bool mixed = false;  // sum is this round's
   };
 
   bool exact() const { return setup_.compressor->codec() == CodecId::none; }

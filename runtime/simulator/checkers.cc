@@ -293,7 +293,12 @@ class WatchedMixer final : public Mixer {
       : inner_(std::move(inner)), self_(self), checkers_(checkers), asynchronous_(inner_->traits().asynchronous) {}
 
   std::string_view name() const override { return inner_->name(); }
-  MixerTraits traits() const override { return inner_->traits(); }
+  // What is checked is looked at where the mixer makes it, and a snapshot until then.
+  MixerTraits traits() const override {
+    MixerTraits traits = inner_->traits();
+    traits.payload_is_snapshot = traits.mixes_in_place = false;
+    return traits;
+  }
   std::size_t payload_capacity() const override { return inner_->payload_capacity(); }
   void start(std::span<const float> common) override { inner_->start(common); }
   void gradient(Stream& stream, const RoundInfo& info, std::span<float> gradient) override { inner_->gradient(stream, info, gradient); }

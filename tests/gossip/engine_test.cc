@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <random>
@@ -57,6 +58,8 @@ struct CrowdOptions {
   CompressionOptions compression;
   std::uint64_t seed = 1;
   Duration round_deadline = std::chrono::seconds(60);
+  bool mixes_in_place = false;
+  std::size_t lend_size_min = kNeverLend;
 };
 
 // Peers on one thread, each stepped when the test says so.  Each has a model; nothing but gossip moves it.
@@ -92,7 +95,8 @@ class Crowd {
                                .peers = n,
                                .run = 7,
                                .payload_size_max = peer.mixer->payload_capacity(),
-                               .window = options.window},
+                               .window = options.window,
+                               .lend_size_min = options.lend_size_min},
                               [&](std::unique_ptr<Fabric> inner) {
                                 auto made = std::make_unique<HookedFabric>(std::move(inner));
                                 peer.hooks = made.get();
@@ -103,6 +107,7 @@ class Crowd {
                                                .peers = n,
                                                .vector_size = options.dimension,
                                                .rounds_open = options.rounds_open,
+                                               .mixes_in_place = options.mixes_in_place,
                                                .round_deadline = options.round_deadline},
                                    world_.clock, topology_, *peer.mixer, *peer.node.transport, stream_);
       peer.model.resize(options.dimension);
@@ -183,6 +188,73 @@ double relative_distance(const std::vector<double>& a, const std::vector<double>
 }
 
 class EngineGraphs : public ::testing::TestWithParam<std::string> {};
+
+// Where a payload lies and when it is mixed is nobody's business but the engine's.
+TEST_P(EngineGraphs, LendingAndMixingInPlaceChangeNoBit) {
+  constexpr std::size_t n = 8;
+  constexpr Round rounds = 30;
+  const auto topology = graph(GetParam(), n);
+  for (const std::size_t rounds_open : {1, 3})
+    for (const CodecId codec : {CodecId::none, CodecId::bf16}) {
+      CrowdOptions options{.dimension = 5000, .rounds_open = rounds_open, .compression = {.codec = codec}};
+      Crowd plain(*topology, options);
+      options.mixes_in_place = true;
+      options.lend_size_min = 1;
+      Crowd lent(*topology, options);
+      plain.run(rounds, 5);
+      lent.run(rounds, 5);  // where rounds overlap it matters who was when
+      for (PeerId id = 0; id < n; ++id) {
+        EXPECT_EQ(lent[id].model, plain[id].model) << "peer " << id << ", " << rounds_open << " rounds open";
+        const EngineStats a = lent[id].engine->stats(), b = plain[id].engine->stats();
+        EXPECT_EQ(a.correction_norm, b.correction_norm);
+        EXPECT_EQ(a.payloads_received, b.payloads_received);
+        EXPECT_EQ(a.rounds, b.rounds);
+        EXPECT_GT(lent[id].node.transport->traffic().bytes_sent, lent[id].node.fabric->traffic().bytes_sent) << "nothing was lent";
+      }
+    }
+}
+
+TEST(EngineInPlace, KeepsOneVectorBesideTheModelAndNoMailboxIsWritten) {
+  const auto topology = graph("ring", 4);
+  Crowd crowd(*topology, {.dimension = 5000, .mixes_in_place = true, .lend_size_min = 1});
+  crowd.run(20, 3);
+  for (PeerId id = 0; id < crowd.size(); ++id) {
+    std::size_t written = 0;
+    for (const MemoryView memory : crowd[id].hooks->allocated) {
+      const auto bytes = memory.bytes();
+      written += static_cast<std::size_t>(std::ranges::any_of(bytes, [](std::byte b) { return b != std::byte{0}; }));
+    }
+    // A neighbour may still read the last round's while this peer publishes the next one, and that neighbour's the one before.
+    EXPECT_LE(written, 3u) << "send buffers; the mailboxes are still all zero";
+  }
+}
+
+TEST(EngineInPlace, ANumberThatIsNoneEndsTheRunWithTheNameOfItsSender) {
+  const auto topology = graph("ring", 3);
+  Crowd crowd(*topology, {.dimension = 100, .mixes_in_place = true, .lend_size_min = 1});
+  for (PeerId id = 0; id < 3; ++id) crowd.lend(id, 1);
+  for (int turn = 0; turn < 10; ++turn)
+    for (PeerId id = 0; id < 3; ++id) ASSERT_TRUE(crowd[id].engine->step());
+  ASSERT_EQ(crowd[0].engine->open_rounds(), 0u);
+  ASSERT_TRUE(crowd[0].engine->correction_ready());
+  // Peer 1 is an enemy, and writes where peer 0 is about to read.
+  for (const MemoryView memory : crowd[1].hooks->allocated) {
+    const float nan = std::nanf("");
+    std::memcpy(memory.data + 40, &nan, sizeof nan);
+  }
+  crowd[0].engine->apply(crowd[0].model);
+  const auto stepped = crowd[0].engine->step();
+  ASSERT_FALSE(stepped);
+  EXPECT_EQ(stepped.error().code, Errc::corrupt);
+  EXPECT_NE(stepped.error().message.find("peer 1 sent a value that is NaN"), std::string::npos) << stepped.error().message;
+  // Who publishes such a model hears of it at once.
+  crowd[2].engine->apply(crowd[2].model);
+  crowd[2].model[7] = std::numeric_limits<float>::infinity();
+  crowd[2].engine->publish(crowd[2].model, 0);
+  const auto own = crowd[2].engine->step();
+  ASSERT_FALSE(own);
+  EXPECT_EQ(own.error().code, Errc::diverged) << own.error().message;
+}
 
 // Bulk rounds do not depend on who was fast: the models are those of x <- W_t x, computed in the same order
 // of peers.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/parallel.h"
 #include "tests/kernels/codec_cases.h"
 
 namespace gossamer {
@@ -43,6 +44,41 @@ TEST(Vector, SumsAreTakenInTheDocumentedOrder) {
     EXPECT_EQ(squared_norm(x), in_documented_order(squares)) << n;
     EXPECT_EQ(squared_distance(x, y), in_documented_order(distances)) << n;
   }
+}
+
+TEST(Vector, MixingInPlaceIsDifferenceSumAndNormInOnePass) {
+  const auto codec = make_compressor({}).value();
+  ThreadedStream threads(3);
+  Stream one;
+  for (std::size_t n : kLengths)
+    for (std::size_t others : {0u, 1u, 2u, 5u}) {
+      const auto x = normal_vector(n);
+      std::vector<std::vector<float>> models;
+      std::vector<WeightedVector> vectors;
+      std::vector<WeightedPayload> payloads;
+      for (std::size_t j = 0; j < others; ++j) models.push_back(normal_vector(n, 2 + static_cast<std::uint64_t>(j)));
+      for (std::size_t j = 0; j < others; ++j) {
+        const float weight = 0.3f / static_cast<float>(j + 1);
+        vectors.push_back({weight, models[j]});
+        payloads.push_back({std::as_bytes(std::span(models[j])), weight});
+      }
+      const Layout layout = Layout::flat(n);
+      std::vector<float> d(n);
+      ASSERT_TRUE(codec->decode(one, payloads, layout, {.target = DecodeTo::difference, .out = d, .own = x}));
+      auto expected = x;
+      axpy(1, d, expected);
+      for (Stream* stream : {&one, static_cast<Stream*>(&threads)}) {
+        auto mixed = x;
+        const auto moved = mix(*stream, vectors, mixed);
+        ASSERT_TRUE(moved);
+        EXPECT_EQ(*moved, squared_norm(d)) << n;
+        EXPECT_EQ(mixed, expected) << n << ", " << others;
+      }
+      if (n == 0 || others == 0) continue;
+      models.back()[n / 2] = std::numeric_limits<float>::infinity();
+      auto mixed = x;
+      EXPECT_FALSE(mix(threads, vectors, mixed));
+    }
 }
 
 TEST(Vector, ElementwiseLoopsRoundOncePerOperation) {

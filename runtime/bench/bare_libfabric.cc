@@ -174,7 +174,7 @@ class BareMeasurement final : public Measurement {
     auto measurement = std::make_unique<BareMeasurement>();
     measurement->writes_ = writes;
     GOSSAMER_TRY(measurement->bare_.open(wire, size_max));
-    GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("bare:" + wire.name + " 1 " + std::to_string(size_max)));
+    GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("transport", "bare:" + wire.name + " 1 " + std::to_string(size_max)));
     GOSSAMER_TRY(measurement->bare_.meet(measurement->other_->talk()));
     return measurement;
   }

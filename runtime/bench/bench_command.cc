@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "runtime/bench/exchange_command.h"
 #include "runtime/bench/kernels_command.h"
 #include "runtime/bench/transport_command.h"
 
@@ -12,6 +13,7 @@ void add_bench_command(CLI::App& app, int* code) {
   bench->require_subcommand(1);
   add_bench_kernels(*bench, code);
   add_bench_transport(*bench, code);
+  add_bench_exchange(*bench, code);
 }
 
 }  // namespace gossamer

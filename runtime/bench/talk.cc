@@ -92,13 +92,13 @@ bool Talk::has_news() const {
   return ::poll(&one, 1, 0) > 0;
 }
 
-Result<std::unique_ptr<OtherSide>> OtherSide::process(const std::string& what) {
+Result<std::unique_ptr<OtherSide>> OtherSide::process(const std::string& command, const std::string& what) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return fail(Errc::io, std::string("cannot make a socket: ") + std::strerror(errno));
   std::unique_ptr<OtherSide> side(new OtherSide(ends[0]));
   const FileDescriptor theirs(ends[1]);
-  if (const int error = spawn({"/proc/self/exe", "bench", "transport", "--serve", what}, {}, theirs.number(), -1, &side->process_); error != 0)
+  if (const int error = spawn({"/proc/self/exe", "bench", command, "--serve", what}, {}, theirs.number(), -1, &side->process_); error != 0)
     return fail(Errc::io, std::string("cannot start a second process: ") + std::strerror(error));
   return side;
 }

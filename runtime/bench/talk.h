@@ -32,8 +32,8 @@ class Talk {
 // The other side of a measurement.  Ends, and is waited for, with this object.
 class OtherSide {
  public:
-  // This program again, as `gossamer bench transport --serve WHAT`.
-  static Result<std::unique_ptr<OtherSide>> process(const std::string& what);
+  // This program again, as `gossamer bench COMMAND --serve WHAT`.
+  static Result<std::unique_ptr<OtherSide>> process(const std::string& command, const std::string& what);
   // A thread that does this with the descriptor of its end.
   static Result<std::unique_ptr<OtherSide>> thread(std::function<void(int)> work);
   ~OtherSide();

@@ -156,7 +156,7 @@ class FabricMeasurement final : public Measurement {
                             (void)Server(options, links, size_max, descriptor).run();
                           }));
     } else {
-      GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process(wire.name + " " + std::to_string(links) + " " + std::to_string(size_max)));
+      GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("transport", wire.name + " " + std::to_string(links) + " " + std::to_string(size_max)));
     }
     GOSSAMER_TRY_ASSIGN(measurement->fabric_, make_fabric(options));
     GOSSAMER_TRY_ASSIGN(measurement->region_, measurement->fabric_->allocate(size_max));

@@ -37,6 +37,27 @@ TEST(BenchTransport, MeasuresAWireAndComparesIt) {
   EXPECT_GE(wires.size() + report["not_measured"].size(), 2u) << run.out;
 }
 
+// Small: whoever is faster here is not the question.  That every model is what it should be, the bench itself checks.
+TEST(BenchExchange, MeasuresOursBesideWhatThisBuildCanCompareItWith) {
+  Scratch scratch;
+  const Ended run = gossamer({"bench", "exchange", "--parameters", "50k", "--rounds", "3", "--turns", "1", "--json"}, scratch);
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto report = nlohmann::json::parse(run.out);
+  EXPECT_EQ(report["parameters"], 50'000);
+  EXPECT_GT(report["gossamer"]["seconds"].get<double>(), 0);
+  EXPECT_GT(report["floor"]["seconds"].get<double>(), 0);
+  EXPECT_EQ(report["floor"]["bytes"].get<double>(), 4 * 4 * 4 * 50'000.0);
+  for (const auto& [name, other] : report["others"].items()) EXPECT_GT(other["of_gossamer"].get<double>(), 0) << name;
+  EXPECT_EQ(report["others"].empty(), report["not_measured"].size() == 2) << run.out;
+}
+
+TEST(BenchExchange, RefusesANumberThatIsNone) {
+  Scratch scratch;
+  const Ended run = gossamer({"bench", "exchange", "--parameters", "many"}, scratch);
+  EXPECT_EQ(run.code, 2);
+  EXPECT_NE(run.err.find("--parameters many"), std::string::npos) << run.err;
+}
+
 TEST(BenchTransport, RefusesAWireThatDoesNotExist) {
   Scratch scratch;
   Words words = kQuick;

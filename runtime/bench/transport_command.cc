@@ -30,6 +30,7 @@ struct Flags {
   std::size_t links = 8;
   std::size_t repeat = 7;
   std::size_t round_trips = 2000;
+  std::uint64_t volume = std::uint64_t{1} << 29;
   bool json = false;
   std::string serve;
 };
@@ -48,9 +49,9 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-// How many bytes one measurement moves: enough to be one, and over in about a second.
-Amount amount_for(std::size_t size) {
-  const std::size_t count = (std::size_t{1} << 29) / std::max<std::size_t>(size, 1);
+// At the least four puts, at the most 4000.
+Amount amount_for(std::size_t size, std::uint64_t volume) {
+  const std::size_t count = volume / std::max<std::size_t>(size, 1);
   return {size, std::clamp<std::size_t>(count, 4, 4000)};
 }
 
@@ -161,11 +162,11 @@ class Bench {
       for (const std::size_t links : {std::size_t{1}, flags_.links}) {
         if (links > 1 && size > kManyLinksMax) continue;
         GOSSAMER_TRY_ASSIGN(auto ours, bench::measure_fabric(wire, links, size));
-        GOSSAMER_TRY_ASSIGN(const double figure, ours->bandwidth(amount_for(size)));
+        GOSSAMER_TRY_ASSIGN(const double figure, ours->bandwidth(amount_for(size, flags_.volume)));
         ours.reset();
         Row& line = row(wire.name, "bandwidth", size, links);
         line.ours.push_back(figure);
-        if (links == 1) GOSSAMER_TRY(others(wire, amount_for(size), false, &line));
+        if (links == 1) GOSSAMER_TRY(others(wire, amount_for(size, flags_.volume), false, &line));
       }
     return {};
   }
@@ -247,6 +248,7 @@ void add_bench_transport(CLI::App& bench, int* code) {
   command->add_option("--links", flags->links, "How many links share a wire, beside one alone (puts up to 8 MiB)")->type_name("N");
   command->add_option("--repeat", flags->repeat, "Paired measurements; medians are shown")->type_name("N");
   command->add_option("--round-trips", flags->round_trips, "Of one measurement of latency")->type_name("N")->check(CLI::Range(1, 1'000'000));
+  command->add_option("--volume", flags->volume, "Bytes that one measurement of bandwidth moves")->type_name("BYTES")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   command->add_flag("--json", flags->json, "All figures, for programs");
   command->add_option("--serve", flags->serve)->group("");  // the other side, started by the bench
   command->callback([flags, code] { *code = bench_transport(*flags); });

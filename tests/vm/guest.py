@@ -242,7 +242,7 @@ def kill_one(wire):
 def bench():
     log = "bench"
     text = must(orders["gossamer"], "bench", "transport", "--wires", "ucx-rc,libfabric-verbs", "--sizes", "65536,4194304", "--latency-sizes", "8",
-                "--links", "2", "--repeat", "1", "--round-trips", "100", "--json", log=log, deadline=minutes(5))
+                "--links", "2", "--repeat", "1", "--round-trips", "100", "--volume", "8388608", "--json", log=log, deadline=minutes(5))
     report = json.loads(text[text.index("\n{") + 1:])
     if len(report["rows"]) != 10 or report["not_measured"]:
         raise Failed(f"not all was measured\n{text[-3000:]}")

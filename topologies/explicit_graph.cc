@@ -141,6 +141,7 @@ std::optional<EdgeProblem> check_edges(const GraphSpec& graph, std::size_t peers
 
 Result<std::unique_ptr<Topology>> make_explicit(std::string name, const GraphSpec& graph, std::size_t peers,
                                                 WeightRule weights) {
+  GOSSAMER_TRY(check_stored(name, peers));
   if (const auto problem = check_edges(graph, peers, weights))
     return fail(Errc::invalid_argument, problem->message);
   std::vector<std::pair<PeerId, PeerId>> pairs;

@@ -27,6 +27,14 @@ TopologyFacts GraphRule::facts(double edge_weight) const {
   return facts;
 }
 
+Result<> check_stored(std::string_view what, std::size_t peers) {
+  if (peers <= kStoredPeersMax) return {};
+  return fail(Errc::invalid_argument,
+              fmt::format("{}: {} peers, where {} is the most of a graph whose edges are stored; number the peers from 0 without gaps, or take a "
+                          "family with a rule, such as ring or one-peer-exponential",
+                          what, peers, kStoredPeersMax));
+}
+
 AdjacencyRule::Rows AdjacencyRule::rows(std::size_t peers,
                                         const std::vector<std::pair<PeerId, PeerId>>& edges, bool backwards,
                                         bool both) {

@@ -43,10 +43,14 @@ class GraphRule {
   virtual TopologyFacts facts(double edge_weight) const;
 };
 
+// A graph that is stored takes memory for each peer; families with a rule take none.  Refuses more peers than this.
+inline constexpr std::size_t kStoredPeersMax = std::size_t{1} << 24;
+Result<> check_stored(std::string_view what, std::size_t peers);
+
 // A stored graph (compressed sparse rows).
 class AdjacencyRule final : public GraphRule {
  public:
-  // REQUIRES: ends < peers, no repetition, no self loops.  Undirected edges are given once.
+  // REQUIRES: check_stored(), ends < peers, no repetition, no self loops.  Undirected edges are given once.
   AdjacencyRule(std::size_t peers, const std::vector<std::pair<PeerId, PeerId>>& edges, bool directed);
 
   std::size_t peer_count() const override { return peers_; }

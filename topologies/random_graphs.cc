@@ -27,6 +27,7 @@ std::uint64_t key(PeerId a, PeerId b) {
 template <class Draw>
 Result<std::unique_ptr<Topology>> first_connected(const char* family, const FamilyRequest& r, Draw draw,
                                                   const std::string& remedy) {
+  GOSSAMER_TRY(check_stored(family, r.peers));
   if (r.peers == 1) return weigh(family, std::make_unique<AdjacencyRule>(1, Pairs{}, false), r.weights);
   for (std::uint64_t attempt = 0; attempt < kAttempts; ++attempt) {
     Random random(r.seed, Purpose::topology, r.stream, attempt);

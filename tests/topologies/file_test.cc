@@ -268,6 +268,7 @@ TEST(EdgeList, RefusesMalformedLinesWithTheirPlace) {
       {"0 1 0.7\n1 2 0.7\n", "f:", "more than 1"},
       {"0 1 0.5\n1 0 0.25\n", "f:2:1:", "other direction"},
       {"0 99999999999\n", "f:1:3:", "not a peer's number"},
+      {"0 959075021\n", "f:", "is the most"},
       {"0 1 nan\n", "f:1:1:", "not above 0"},
   };
   for (const auto& bad : cases) refuses(import_edge_list, bad);

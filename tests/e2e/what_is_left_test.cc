@@ -77,11 +77,12 @@ TEST_P(Bytes, AreThoseOfTheWireFormatAtEveryCounter) {
   const double per_peer = all["bytes_sent_per_peer"];
   EXPECT_EQ(per_peer, sum / 8);
   // Between payloads travel acknowledgements (36 bytes, at most two for each payload) and a few hellos, which hold
-  // the key of a mailbox.
+  // the key of a mailbox; what is lent to a neighbour says where it lies.
+  const double where = expected.payload < (64 << 10) ? 0 : 200;
   const double payloads = rounds * expected.payloads;
   const double exact = payloads * (expected.payload + kHeader);
   EXPECT_GE(per_peer, exact);
-  EXPECT_LE(per_peer, exact + payloads * 2 * 36 + static_cast<double>(expected.partners) * 8 * 512);
+  EXPECT_LE(per_peer, exact + payloads * (2 * 36 + where) + static_cast<double>(expected.partners) * 8 * 512);
   // Nothing is lost on the way, and only what was still under way at the end is not yet counted as received.
   EXPECT_LE(received, sum);
   EXPECT_GE(received, sum - 8 * static_cast<double>(expected.partners) * 3 * 512);

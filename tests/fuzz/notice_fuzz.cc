@@ -256,9 +256,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         stub.notices.push_back(writer.take());
         break;
       }
-      case 8:
-      case 9: {  // a payload that is lent, in one of sixteen regions or in what is none; or the answer to one
-        const bool lent = (op & 15) == 8;
+      case 13:
+      case 14: {  // a payload that is lent, in one of sixteen regions or in what is none; or the answer to one
+        const bool lent = (op & 15) == 13;
         Writer writer;
         writer.put<std::uint32_t>(0x43535347);
         writer.put(kWireVersion);

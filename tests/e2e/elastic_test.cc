@@ -159,6 +159,22 @@ INSTANTIATE_TEST_SUITE_P(
                     Kind{"ad_psgd", {"algorithm=ad-psgd"}}),
     [](const auto& info) { return info.param.label; });
 
+// Payloads of 800 kB, which neighbours read where they lie: in memory of the dead, and the dead in theirs.
+TEST_F(Elastic, WhatAKilledPeerLentAndBorrowedHarmsNobody) {
+  start({"trainer={task: quadratic, dimension: 200000, condition: 2, batch_size: 1, steps: " + std::to_string(kSteps) +
+         ", pace: 20 ms, optimizer: {learning_rate: 0.2}}"});
+  ASSERT_TRUE(at_step(15)) << run_->err();
+  for (const std::size_t rank : {3, 6}) signal(rank);
+  for (const std::size_t rank : {3, 6}) ASSERT_TRUE(member_again(rank)) << run_->err();
+  const Ended end = run_->wait();
+  ASSERT_EQ(end.code, 0) << end.err;
+  const Json all = summary(out());
+  EXPECT_EQ(all["peers"].size(), kPeers) << end.err;
+  for (const Json& one : all["peers"]) EXPECT_EQ(one["steps"], kSteps) << one["peer"];
+  // How far the mean model is above the best one; 8 at the start.
+  EXPECT_LT(all["mean_model"]["loss"].get<double>(), 1e-3) << end.err;
+}
+
 TEST_F(Elastic, WithoutRestartsTheRestFinishAndAreCounted) {
   start({"membership.restarts=0"});
   ASSERT_TRUE(at_step(15)) << run_->err();

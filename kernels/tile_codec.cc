@@ -71,7 +71,7 @@ class TileCodec final : public Compressor {
   Result<> decode(Stream& stream, std::span<const WeightedPayload> payloads, const Layout& layout,
                   const DecodeInto& into) const override {
     GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
-    check_vectors(payloads.size(), layout, into);
+    check_decode_into(payloads.size(), layout, into);
     const ChunkTable chunks = format_.table(layout);
     // Payloads that are floats may hold anything.  Where the result is written over, a NaN or an infinity shows there, and the
     // payloads need not be read twice.
@@ -130,7 +130,6 @@ class TileCodec final : public Compressor {
                              std::span<std::byte> encoded) const;
   Result<> check(std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
   bool values_are_numbers(Stream& stream, std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
-  void check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const;
 
   const TilePayload format_;
   const TileOptions& options_;  // of format_
@@ -252,15 +251,6 @@ bool TileCodec::values_are_numbers(Stream& stream, std::span<const std::byte> en
     if (most >= kInfinityBits) finite = false;
   });
   return finite;
-}
-
-void TileCodec::check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const {
-  const auto fits = [&](auto vector, bool used) { return vector.size() == (used ? layout.size() : 0); };
-  GOSSAMER_CHECK(fits(into.out, into.target != DecodeTo::wide), "the vector is not that of the layout");
-  GOSSAMER_CHECK(fits(into.own, into.target == DecodeTo::difference || into.target == DecodeTo::follow), "own: another length");
-  GOSSAMER_CHECK(fits(into.sum, into.target == DecodeTo::follow), "sum: another length");
-  GOSSAMER_CHECK(fits(into.wide, into.target == DecodeTo::wide), "wide: another length");
-  GOSSAMER_CHECK(payloads == 1 || (into.target != DecodeTo::follow && into.target != DecodeTo::wide), "one payload at a time");
 }
 
 }  // namespace

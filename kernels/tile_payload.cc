@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "kernels/codes.h"
 
 namespace gossamer {
@@ -43,6 +44,15 @@ Failure TilePayload::bad_scale(std::size_t index, float scale) const {
 
 Failure TilePayload::not_a_number() const {
   return fail(Errc::corrupt, fmt::format("{} payload: a value is NaN or infinite", codec_name(codec)));
+}
+
+void check_decode_into(std::size_t payloads, const Layout& layout, const DecodeInto& into) {
+  const auto fits = [&](auto vector, bool used) { return vector.size() == (used ? layout.size() : 0); };
+  GOSSAMER_CHECK(fits(into.out, into.target != DecodeTo::wide), "the vector is not that of the layout");
+  GOSSAMER_CHECK(fits(into.own, into.target == DecodeTo::difference || into.target == DecodeTo::follow), "own: another length");
+  GOSSAMER_CHECK(fits(into.sum, into.target == DecodeTo::follow), "sum: another length");
+  GOSSAMER_CHECK(fits(into.wide, into.target == DecodeTo::wide), "wide: another length");
+  GOSSAMER_CHECK(payloads == 1 || (into.target != DecodeTo::follow && into.target != DecodeTo::wide), "one payload at a time");
 }
 
 }  // namespace gossamer

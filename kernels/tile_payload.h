@@ -56,4 +56,7 @@ struct TilePayload {
   Failure not_a_number() const;
 };
 
+// What a caller of Compressor::decode() promises of the vectors in `into`; aborts where it does not hold.
+void check_decode_into(std::size_t payloads, const Layout& layout, const DecodeInto& into);
+
 }  // namespace gossamer

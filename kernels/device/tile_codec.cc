@@ -78,7 +78,6 @@ class TileCodec final : public Compressor {
                              std::span<std::byte> encoded) const;
   Result<> check(DeviceStream& stream, const WeightedPayload& payload, const Layout& layout, const ChunkTable& chunks, bool values,
                  Status* status) const;
-  void check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const;
 
   const TilePayload format_;
   const Quantizer how_;
@@ -152,7 +151,7 @@ Result<> TileCodec::check(DeviceStream& stream, const WeightedPayload& payload, 
 
 Result<> TileCodec::decode(Stream& any, std::span<const WeightedPayload> payloads, const Layout& layout, const DecodeInto& into) const {
   GOSSAMER_CHECK(any.kind() == MemoryKind::cuda, "device codecs work on device streams");
-  check_vectors(payloads.size(), layout, into);
+  check_decode_into(payloads.size(), layout, into);
   DeviceStream& stream = stream_of(any);
   const ChunkTable chunks = format_.table(layout);
   const std::vector<DeviceChunk> table = device_table(chunks);
@@ -204,15 +203,6 @@ Result<> TileCodec::decode(Stream& any, std::span<const WeightedPayload> payload
     if (status.not_a_number != 0) return refused_payload(stream, *host_, payloads, layout);
   }
   return {};
-}
-
-void TileCodec::check_vectors(std::size_t payloads, const Layout& layout, const DecodeInto& into) const {
-  const auto fits = [&](auto vector, bool used) { return vector.size() == (used ? layout.size() : 0); };
-  GOSSAMER_CHECK(fits(into.out, into.target != DecodeTo::wide), "the vector is not that of the layout");
-  GOSSAMER_CHECK(fits(into.own, into.target == DecodeTo::difference || into.target == DecodeTo::follow), "own: another length");
-  GOSSAMER_CHECK(fits(into.sum, into.target == DecodeTo::follow), "sum: another length");
-  GOSSAMER_CHECK(fits(into.wide, into.target == DecodeTo::wide), "wide: another length");
-  GOSSAMER_CHECK(payloads == 1 || (into.target != DecodeTo::follow && into.target != DecodeTo::wide), "one payload at a time");
 }
 
 }  // namespace

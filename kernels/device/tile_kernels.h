@@ -68,6 +68,17 @@ GOSSAMER_HD inline float remembered(EncodeOf source, float v, float memory, floa
 
 inline constexpr std::uint64_t kTilesOfWarp = 4;  // one behind the other
 
+// The largest magnitude, as bits, so that a NaN is above infinity.
+GOSSAMER_HD inline std::uint32_t largest_bits(const Eight& values) {
+  std::uint32_t largest = 0;
+  GOSSAMER_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    const std::uint32_t m = magnitude_bits(values.v[i]);
+    largest = m > largest ? m : largest;
+  }
+  return largest;
+}
+
 GOSSAMER_HD inline std::uint64_t shares(std::uint64_t all, std::uint64_t each) { return (all + each - 1) / each; }
 
 struct EncodeWork {
@@ -204,15 +215,7 @@ struct Encode {
       GOSSAMER_UNROLL
       for (int i = 0; i < 8; ++i) values[lane].v[i] = source_of(work.source, values[lane].v[i], memories[lane].v[i]);
     });
-    const std::uint32_t most = warp.max([&](unsigned lane) {
-      std::uint32_t largest = 0;
-      GOSSAMER_UNROLL
-      for (int i = 0; i < 8; ++i) {
-        const std::uint32_t m = magnitude_bits(values[lane].v[i]);
-        largest = m > largest ? m : largest;
-      }
-      return largest;
-    });
+    const std::uint32_t most = warp.max([&](unsigned lane) { return largest_bits(values[lane]); });
     Scaling by;
     if (!scale(warp, at, most, &by)) return;
 
@@ -280,15 +283,7 @@ struct Encode {
       GOSSAMER_UNROLL
       for (unsigned r = 0; r < 8; ++r) values[lane].v[r] = value(at.first + kLanes * r + lane);
     });
-    const std::uint32_t most = warp.max([&](unsigned lane) {
-      std::uint32_t largest = 0;
-      GOSSAMER_UNROLL
-      for (int i = 0; i < 8; ++i) {
-        const std::uint32_t m = magnitude_bits(values[lane].v[i]);
-        largest = m > largest ? m : largest;
-      }
-      return largest;
-    });
+    const std::uint32_t most = warp.max([&](unsigned lane) { return largest_bits(values[lane]); });
     Scaling by;
     if (!scale(warp, at, most, &by)) return;
     GOSSAMER_UNROLL

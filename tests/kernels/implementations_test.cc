@@ -8,53 +8,13 @@
 #include "kernels/draws.h"
 #include "kernels/implementations.h"
 #include "kernels/reduce.h"
+#include "tests/kernels/awkward.h"
 #include "tests/kernels/codec_cases.h"
 
 namespace gossamer {
 namespace {
 
 constexpr std::size_t kLengths[] = {1, 2, 7, 15, 16, 17, 63, 127, 128, 129, 255, 256, 257, 500, 511, 512, 513, 768, 1000, 4096, 5000, 20001};
-constexpr std::size_t kKinds = 9;
-
-// Vectors with something awkward in each.
-std::vector<float> awkward_vector(std::size_t count, std::size_t kind, std::uint64_t seed) {
-  Random random(seed, Purpose::test, count, kind);
-  std::vector<float> x(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto normal = static_cast<float>(random.normal());
-    switch (kind) {
-      case 0:
-        x[i] = normal;
-        break;
-      case 1:  // ties for every code: multiples of half a level
-        x[i] = (static_cast<float>(random.below(509)) - 254) / 2;
-        break;
-      case 2:  // zero blocks, and zeros of both signs
-        x[i] = i / 300 % 2 == 0 ? (random.below(2) == 0 ? 0.0f : -0.0f) : normal;
-        break;
-      case 3:  // denormals beside ordinary elements
-        x[i] = random.below(3) == 0 ? normal : std::bit_cast<float>(random() & 0x807fffffu);
-        break;
-      case 4:  // only denormals
-        x[i] = std::bit_cast<float>(random() & 0x807fffffu);
-        break;
-      case 5:  // any float that is a number and not too large
-        do x[i] = std::bit_cast<float>(random());
-        while (!(std::abs(x[i]) < 0x1p120f));
-        break;
-      case 6:  // round about the smallest scale
-        x[i] = normal * 0x1p-81f;
-        break;
-      case 7:  // large
-        x[i] = normal * 0x1p115f;
-        break;
-      case 8:  // all equal
-        x[i] = -0.375f;
-        break;
-    }
-  }
-  return x;
-}
 
 struct Encoding {
   bool done = false;
@@ -142,7 +102,7 @@ TEST(Implementations, AreNamedAndComplete) {
 
 TEST_P(EachCode, EncodesTheBytesOfTheReference) {
   for (const std::size_t n : kLengths)
-    for (std::size_t kind = 0; kind < kKinds; ++kind) {
+    for (std::size_t kind = 0; kind < kAwkwardKinds; ++kind) {
       const auto x = awkward_vector(n, kind, 1), memory = awkward_vector(n, kind, 2);
       for (const EncodeOf source : {EncodeOf::plain, EncodeOf::difference, EncodeOf::feedback}) {
         const bool one_scale = kind == 1 && (how_.code == Code::sign || (is_stochastic(how_.code) && how_.norm == Norm::max));
@@ -255,7 +215,7 @@ INSTANTIATE_TEST_SUITE_P(All, EachCode, testing::Range(std::size_t{0}, quantizer
 
 TEST(Implementations, DoVectorsLikeTheReference) {
   for (const std::size_t n : {0u, 1u, 15u, 16u, 17u, 63u, 64u, 65u, 127u, 128u, 1000u, 4095u, 4096u})
-    for (std::size_t kind = 0; kind < kKinds; ++kind)
+    for (std::size_t kind = 0; kind < kAwkwardKinds; ++kind)
       for (const std::size_t shift : {0u, 1u}) {
         std::vector<std::vector<float>> in;
         for (std::uint64_t s = 1; s <= 4; ++s) in.push_back(awkward_vector(n + shift, kind, s));

@@ -179,7 +179,7 @@ void Lane::publish(std::span<const float> vector, double learning_rate) {
   ++next_round_;
   std::span<const float> snapshot = vector;
   // Without a free buffer the payload is encoded later, as others are.
-  if (traits_.payload_is_snapshot && !setup_.elastic && !round.edges.out.empty())
+  if (traits_.payload_is_snapshot && !round.edges.out.empty())
     if (const auto buffer = transport_.lease()) round.kept = *buffer;
   round.info.payload_kept = round.kept.has_value();
   if (traits_.asynchronous) {
@@ -395,7 +395,7 @@ Result<bool> Lane::pump_arrivals(OpenRound& round) {
 
 // When the trainer takes the correction the payloads can go straight into its vector.
 bool Lane::mixes_late() const {
-  return setup_.mixes_in_place && !setup_.elastic && setup_.rounds_open == 1 && traits_.mixes_in_place && !traits_.asynchronous;
+  return setup_.mixes_in_place && setup_.rounds_open == 1 && traits_.mixes_in_place && !traits_.asynchronous;
 }
 
 // Takes the mixer's result into the shadow, if others may ask for that, and into what waits for the trainer.

@@ -40,7 +40,7 @@ Result<> PeerStack::compose(const RunFile& run, const Topology& topology, const 
                                                 .vector_size = size,
                                                 .rounds_open = rounds_open(run),
                                                 .skips_max = run.synchrony.skips_max,
-                                                .mixes_in_place = setup.mixes_in_place && waits_for_exchange(working),
+                                                .mixes_in_place = waits_for_exchange(working),
                                                 .round_deadline = run.deadlines.round,
                                                 .elastic = is_elastic},
                                     clock, topology, exchanged, *transport, stream);

@@ -27,7 +27,6 @@ struct PeerStackSetup {
   Incarnation life = 1;
   bool newcomer = false;       // the others have begun without it
   std::uint64_t samples = 0;   // of the whole training set
-  bool mixes_in_place = true;  // where the run allows it; payloads are released a little later then
   bool verify_replicas = false;  // also where the run file does not ask for it
   Duration resend_after = TransportSetup{}.resend_after;
   std::vector<Incarnation> alive, ended;  // elastic: see ElasticSetup

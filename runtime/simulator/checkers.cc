@@ -293,12 +293,7 @@ class WatchedMixer final : public Mixer {
       : inner_(std::move(inner)), self_(self), checkers_(checkers), asynchronous_(inner_->traits().asynchronous) {}
 
   std::string_view name() const override { return inner_->name(); }
-  // What is checked is looked at where the mixer makes it, and a snapshot until then.
-  MixerTraits traits() const override {
-    MixerTraits traits = inner_->traits();
-    traits.payload_is_snapshot = traits.mixes_in_place = false;
-    return traits;
-  }
+  MixerTraits traits() const override { return inner_->traits(); }
   std::size_t payload_capacity() const override { return inner_->payload_capacity(); }
   void start(std::span<const float> common) override { inner_->start(common); }
   void gradient(Stream& stream, const RoundInfo& info, std::span<float> gradient) override { inner_->gradient(stream, info, gradient); }
@@ -316,6 +311,7 @@ class WatchedMixer final : public Mixer {
     auto encoded = inner_->encode(stream, info, what, out);
     if (!encoded) return encoded;
     checkers_.encoded(self_, info.round, what, out.first(encoded->used));
+    if (info.payload_kept) shadows_[info.round] = {reinterpret_cast<const float*>(out.data()), shadows_[info.round].size()};
     partner_ = what.to.size() == 1 ? std::optional(what.to.front()) : std::nullopt;
     for (const PeerId to : what.to)
       if (const auto replica = inner_->replica(to, Replica::own); !replica.empty())
@@ -340,6 +336,18 @@ class WatchedMixer final : public Mixer {
     checkers_.corrected(self_, info.round, affine->a, snapshot == shadows_.end() ? live_ : snapshot->second, add, partner_);
     if (snapshot != shadows_.end()) shadows_.erase(snapshot);
     return affine;
+  }
+
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
+    for (const Arrival& arrival : arrivals) checkers_.handed_over(self_, arrival);
+    const std::vector<float> before(vector.begin(), vector.end());
+    auto moved = inner_->mix(stream, info, arrivals, vector);
+    if (!moved) return moved;
+    std::vector<float> correction(vector.size());
+    for (std::size_t i = 0; i < vector.size(); ++i) correction[i] = vector[i] - before[i];
+    checkers_.corrected(self_, info.round, 1, before, correction, arrivals.size() == 1 ? std::optional(arrivals.front().from) : std::nullopt);
+    shadows_.erase(info.round);
+    return moved;
   }
 
   void view(const View& view, const Topology& graph, std::span<const PeerId> changed) override {

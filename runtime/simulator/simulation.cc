@@ -81,7 +81,6 @@ Result<> Simulation::compose(Peer& peer) {
                        .life = peer.life,
                        .newcomer = newcomer,
                        .samples = data_.train ? data_.train->samples : 0,
-                       .mixes_in_place = false,  // checkers look at corrections where mixers make them, and change no event
                        .verify_replicas = setup_.verify_replicas,
                        .resend_after = setup_.network.resend_after};
   if (control_) {

@@ -22,6 +22,7 @@ using testing_support::must_simulate;
 using testing_support::rough_weather;
 using testing_support::small_run;
 using testing_support::told;
+using testing_support::Biased;
 using testing_support::Wrong;
 
 struct Case {
@@ -264,15 +265,12 @@ TEST(ElasticSimulation, AReplicaThatIsNotResetWithANewLifeIsSeen) {
   EXPECT_TRUE(replica->peer == 1 || replica->peer == 2) << told(outcome);
 }
 
-// Moves its own model a little in every round of the second view.
-class BiasedInTheSecondView final : public Wrong {
+class BiasedInTheSecondView final : public Biased {
  public:
-  using Wrong::Wrong;
-  std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override {
-    const auto affine = inner_->result(stream, info, add);
-    if (info.view == 1) add[0] += 1e-3f;
-    return affine;
-  }
+  using Biased::Biased;
+
+ private:
+  float bias(const RoundInfo& info) const override { return info.view == 1 ? 1e-3f : 0; }
 };
 
 TEST(ElasticSimulation, AMeanThatIsMovedInALaterViewIsSeen) {

@@ -26,12 +26,34 @@ class Wrong : public Mixer {
     return inner_->arrived(stream, info, arrivals);
   }
   std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override { return inner_->result(stream, info, add); }
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
+    return inner_->mix(stream, info, arrivals, vector);
+  }
   void view(const View& view, const Topology& graph, std::span<const PeerId> changed) override { inner_->view(view, graph, changed); }
   std::span<const float> replica(PeerId peer, Replica which) const override { return inner_->replica(peer, which); }
   std::optional<Mass> mass() const override { return inner_->mass(); }
 
  protected:
   std::unique_ptr<Mixer> inner_;
+};
+
+// Moves its own model by more than the algorithm says.
+class Biased : public Wrong {
+ public:
+  using Wrong::Wrong;
+  std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override {
+    const auto affine = inner_->result(stream, info, add);
+    add[0] += bias(info);
+    return affine;
+  }
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
+    const auto moved = inner_->mix(stream, info, arrivals, vector);
+    vector[0] += bias(info);
+    return moved;
+  }
+
+ protected:
+  virtual float bias(const RoundInfo& info) const = 0;
 };
 
 // For SimulationSetup::wrap: `Kind` at one peer, in each of its lives.

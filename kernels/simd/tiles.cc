@@ -55,11 +55,6 @@ HWY_INLINE void store(VF v, float* to) { hn::StoreU(v, F(), to); }
 
 // ---- Random numbers: Philox4x32-7, eight (or four) counters at a time, one in each 64-bit lane.
 
-// 16 random bits for elements at .. at+2 kLanes in their lower halves, and for those 128 further on in their upper ones.
-struct Random {
-  VU first, second;
-};
-
 class Draws {
  public:
   Draws(std::uint64_t key, std::uint32_t chunk) {
@@ -83,38 +78,54 @@ class Draws {
     counter_ = hn::Add(order_, hn::Set(Q(), index));
   }
 
-  // Those of call `t` and the kLanes / 2 - 1 after it, of this tile.
-  HWY_INLINE Random at(std::size_t t) const {
+  // Of this tile: words[i] has 16 bits for element i in its lower half, and for element 128 + i in its upper one.  Several calls
+  // side by side, as each round waits for the one before it; as many as there are registers for.
+  HWY_INLINE void words(std::uint32_t (&words)[kTile / 2]) const {
+    constexpr std::size_t kSide = kLanes == 16 ? 4 : 2;
     const Q q;
     const VQ m0 = hn::Set(q, kM0), m1 = hn::Set(q, kM1);
-    // Round 1: word 0 alone differs between the lanes.
-    const VQ first = mul(hn::Add(counter_, hn::Set(q, t)), m0);
-    VQ c2 = hn::Xor(high(first), hn::Set(q, static_cast<std::uint32_t>(DrawUse::rounding) ^ k1_[0]));
-    VQ c3 = first;
-    // Round 2.
-    const VQ second = mul(c2, m1);
-    VQ c0 = hn::Xor(high(second), hn::Set(q, static_cast<std::uint32_t>(p1_) ^ k0_[1]));
-    VQ c1 = second;
-    c2 = hn::Xor(c3, hn::Set(q, static_cast<std::uint32_t>(p0_ >> 32) ^ k1_[1]));
-    c3 = hn::Set(q, static_cast<std::uint32_t>(p0_));
-    for (int r = 2; r < 7; ++r) {
-      const VQ p0 = mul(c0, m0), p1 = mul(c2, m1);
-      c0 = hn::Xor3(high(p1), c1, hn::Set(q, k0_[r]));
-      c2 = hn::Xor3(high(p0), c3, hn::Set(q, k1_[r]));
-      c1 = p1;
-      c3 = p0;
+    for (std::size_t t = 0; t < kTile / 8; t += kSide * kLanes / 2) {
+      VQ c0[kSide], c1[kSide], c2[kSide], c3[kSide];
+      for (std::size_t s = 0; s < kSide; ++s) {
+        // Round 1: word 0 alone differs between the lanes.
+        c3[s] = mul(hn::Add(counter_, hn::Set(q, t + s * kLanes / 2)), m0);
+        c2[s] = hn::Xor(high(c3[s]), hn::Set(q, static_cast<std::uint32_t>(DrawUse::rounding) ^ k1_[0]));
+      }
+      for (std::size_t s = 0; s < kSide; ++s) {
+        // Round 2.
+        c1[s] = mul(c2[s], m1);
+        c0[s] = hn::Xor(high(c1[s]), hn::Set(q, static_cast<std::uint32_t>(p1_) ^ k0_[1]));
+        c2[s] = hn::Xor(c3[s], hn::Set(q, static_cast<std::uint32_t>(p0_ >> 32) ^ k1_[1]));
+        c3[s] = hn::Set(q, static_cast<std::uint32_t>(p0_));
+      }
+      for (int r = 2; r < 7; ++r)
+        for (std::size_t s = 0; s < kSide; ++s) {
+          const VQ p0 = mul(c0[s], m0), p1 = mul(c2[s], m1);
+          c0[s] = hn::Xor3(high(p1), c1[s], hn::Set(q, k0_[r]));
+          c2[s] = hn::Xor3(high(p0), c3[s], hn::Set(q, k1_[r]));
+          c1[s] = p1;
+          c3[s] = p0;
+        }
+      // The low halves of the lanes are the words; two and two beside each other, then four.
+      for (std::size_t s = 0; s < kSide; ++s) {
+        const VQ a = pair(c0[s], c1[s]), b = pair(c2[s], c3[s]);
+        hn::Store(hn::BitCast(U(), hn::InterleaveLower(q, a, b)), U(), words + 4 * t + s * 2 * kLanes);
+        hn::Store(hn::BitCast(U(), hn::InterleaveUpper(q, a, b)), U(), words + 4 * t + s * 2 * kLanes + kLanes);
+      }
     }
-    // The low halves of the lanes are the words; two and two beside each other, then four.
-    const VQ a = pair(c0, c1), b = pair(c2, c3);
-    return {hn::BitCast(U(), hn::InterleaveLower(q, a, b)), hn::BitCast(U(), hn::InterleaveUpper(q, a, b))};
   }
 
  private:
   static constexpr std::uint32_t kM0 = 0xD2511F53u, kM1 = 0xCD9E8D57u;
   static HWY_INLINE VQ mul(VQ a, VQ b) { return hn::MulEven(hn::BitCast(U(), a), hn::BitCast(U(), b)); }
-  static HWY_INLINE VQ high(VQ v) { return hn::ShiftRight<32>(v); }
+  // The high halves, in the low ones; what that leaves in the high ones nobody looks at.  More units shuffle than shift.
+  static HWY_INLINE VQ high(VQ v) { return hn::BitCast(Q(), hn::DupOdd(hn::BitCast(U(), v))); }
   static HWY_INLINE VQ pair(VQ low, VQ upper) {
+#if HWY_TARGET == HWY_AVX2
     return hn::BitCast(Q(), hn::OddEven(hn::BitCast(U(), hn::ShiftLeft<32>(upper)), hn::BitCast(U(), low)));
+#else
+    return VQ{_mm512_mask_shuffle_epi32(low.raw, 0xaaaa, upper.raw, _MM_PERM_CCAA)};
+#endif
   }
 
   std::uint32_t k0_[7], k1_[7];
@@ -124,19 +135,21 @@ class Draws {
 
 // ---- Codes in lanes
 
+// To nearest even.  hn::NearestInt() also mends what no int can hold, by four operations more; here everything fits.
+HWY_INLINE VI to_ints(VF v) {
+#if HWY_TARGET == HWY_AVX2
+  return VI{_mm256_cvtps_epi32(v.raw)};
+#else
+  return VI{_mm512_cvtps_epi32(v.raw)};
+#endif
+}
+
+// The byte of what encode_lanes() returns in which the code begins.
+constexpr int code_byte(Code code) { return is_stochastic(code) ? 2 : 0; }
+
 template <Code kCode>
 HWY_INLINE VU encode_lanes(VF x, VF factor, VU scale, VU r16) {
-  if constexpr (kCode == Code::f16) {
-    const VF v = hn::Mul(x, factor);
-    const VU m = magnitudes(v);
-    const VU small = hn::Sub(bits_of(hn::Add(float_from(m), hn::Set(F(), 0.5f))), set(0x3f000000u));
-    const VU odd = hn::And(hn::ShiftRight<13>(m), set(1));
-    const VU normal = hn::ShiftRight<13>(hn::Add(hn::Add(m, set(0xfffu - (112u << 23))), odd));
-    return hn::Or(hn::ShiftRight<16>(sign_bits(v)), hn::IfThenElse(below(m, 0x38800000u), small, normal));
-  } else if constexpr (kCode == Code::bf16) {
-    const VU m = bits_of(x);
-    return hn::ShiftRight<16>(hn::Add(hn::Add(m, set(0x7fffu)), hn::And(hn::ShiftRight<16>(m), set(1))));
-  } else if constexpr (kCode == Code::e4m3) {
+  if constexpr (kCode == Code::e4m3) {
     const VF v = hn::Mul(x, factor);
     const VU m = uints(hn::Min(ints(magnitudes(v)), ints(set(0x43e00000u))));
     const VU small = hn::Sub(bits_of(hn::Add(float_from(m), hn::Set(F(), 16384.0f))), set(0x46800000u));
@@ -144,9 +157,9 @@ HWY_INLINE VU encode_lanes(VF x, VF factor, VU scale, VU r16) {
     const VU normal = hn::ShiftRight<20>(hn::Add(hn::Add(m, set(0x7ffffu - (120u << 23))), odd));
     return hn::Or(hn::ShiftRight<24>(sign_bits(v)), hn::IfThenElse(below(m, 0x3c800000u), small, normal));
   } else if constexpr (kCode == Code::nearest8 || kCode == Code::nearest4) {
-    return uints(hn::NearestInt(hn::Mul(x, factor)));
+    return uints(to_ints(hn::Mul(x, factor)));
   } else if constexpr (is_stochastic(kCode)) {
-    return uints(hn::ShiftRight<16>(hn::Add(hn::NearestInt(hn::Mul(x, factor)), ints(r16))));
+    return uints(hn::Add(to_ints(hn::Mul(x, factor)), ints(r16)));
   } else {
     static_assert(kCode == Code::natural);
     const VU exponent = hn::ShiftRight<23>(hn::Add(magnitudes(x), hn::ShiftLeft<7>(r16)));
@@ -262,6 +275,48 @@ HWY_INLINE float norm_of(const float* v) {
 // ---- One full tile
 
 template <Code kCode>
+HWY_INLINE void put_halves(VF x, VF factor, std::uint16_t* to) {
+  const hn::Rebind<std::uint16_t, F> d16;
+  if constexpr (kCode == Code::f16) {
+    const hn::Rebind<hwy::float16_t, F> half;
+    hn::StoreU(hn::BitCast(d16, hn::DemoteTo(half, hn::Mul(x, factor))), d16, to);
+  } else {
+    static_assert(kCode == Code::bf16);
+    const VU m = bits_of(x);
+    hn::StoreU(hn::TruncateTo(d16, hn::ShiftRight<16>(hn::Add(hn::Add(m, set(0x7fffu)), hn::And(hn::ShiftRight<16>(m), set(1))))), d16, to);
+  }
+}
+
+// Byte kByte of each lane.
+template <int kByte>
+HWY_INLINE void put_bytes(VU v, std::uint8_t* to) {
+  const hn::Rebind<std::uint8_t, F> d8;
+  hn::StoreU(hn::TruncateTo(d8, hn::ShiftRight<8 * kByte>(v)), d8, to);
+}
+
+// Those of a's two vectors, and of b's.
+template <int kByte>
+HWY_INLINE void put_bytes(const VU (&a)[2], const VU (&b)[2], std::uint8_t* to_a, std::uint8_t* to_b) {
+#if HWY_TARGET == HWY_AVX2
+  put_bytes<kByte>(a[0], to_a);
+  put_bytes<kByte>(a[1], to_a + kLanes);
+  put_bytes<kByte>(b[0], to_b);
+  put_bytes<kByte>(b[1], to_b + kLanes);
+#else
+  // In each block of 16 bytes four of each vector, one vector behind the other; then the blocks.
+  const __m512i bytes = _mm512_set1_epi32(kByte | (4 + kByte) << 8 | (8 + kByte) << 16 | (12 + kByte) << 24);
+  const __m512i blocks = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i all = _mm512_shuffle_epi8(a[0].raw, bytes);
+  all = _mm512_mask_shuffle_epi8(all, 0x00f000f000f000f0u, a[1].raw, bytes);
+  all = _mm512_mask_shuffle_epi8(all, 0x0f000f000f000f00u, b[0].raw, bytes);
+  all = _mm512_mask_shuffle_epi8(all, 0xf000f000f000f000u, b[1].raw, bytes);
+  all = _mm512_permutexvar_epi32(blocks, all);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to_a), _mm512_castsi512_si256(all));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to_b), _mm512_extracti64x4_epi64(all, 1));
+#endif
+}
+
+template <Code kCode>
 HWY_INLINE void write_codes(Draws& draws, std::uint64_t tile, const float* v, const Scaling& by, std::byte* codes) {
   auto* bytes = reinterpret_cast<std::uint8_t*>(codes);
   if constexpr (kCode == Code::f32) {
@@ -272,41 +327,47 @@ HWY_INLINE void write_codes(Draws& draws, std::uint64_t tile, const float* v, co
       const VU flipped = hn::Xor(bits_of(load(v + i)), set(0x80000000u));  // above 0 where x < 0
       hn::StoreMaskBits(I(), hn::Gt(ints(flipped), zero), bytes + i / 8);
     }
+  } else if constexpr (code_bits(kCode) == 16) {
+    const VF factor = hn::Set(F(), by.factor);
+    auto* const halves = reinterpret_cast<std::uint16_t*>(bytes);
+    for (std::size_t i = 0; i < kTile; i += kLanes) put_halves<kCode>(load(v + i), factor, halves + i);
   } else {
-    constexpr std::size_t kBits = code_bits(kCode);
-    const hn::Rebind<std::uint8_t, F> d8;
-    const hn::Rebind<std::uint16_t, F> d16;
+    constexpr std::size_t kBits = code_bits(kCode), kQuarter = kTile / 4;
+    constexpr int kByte = code_byte(kCode);
     const VF factor = hn::Set(F(), by.factor);
     const VU scale = set(float_bits(by.scale));
-    if constexpr (draws_numbers(kCode)) draws.begin(tile);
-    alignas(64) std::uint8_t quarter[kTile / 2];
-    // Elements i and 128 + i share their random words.
-    for (std::size_t i = 0; i < kTile / 2; i += 2 * kLanes) {
-      Random random{hn::Zero(U()), hn::Zero(U())};
-      if constexpr (draws_numbers(kCode)) random = draws.at(i / 4);
-      for (std::size_t j = 0; j < 2; ++j) {
-        const std::size_t at = i + j * kLanes;
-        const VU r = j == 0 ? random.first : random.second;
-        const VU lower = encode_lanes<kCode>(load(v + at), factor, scale, hn::And(r, set(0xffff)));
-        const VU upper = encode_lanes<kCode>(load(v + at + kTile / 2), factor, scale, hn::ShiftRight<16>(r));
-        if constexpr (kBits == 16) {
-          hn::StoreU(hn::TruncateTo(d16, lower), d16, reinterpret_cast<std::uint16_t*>(bytes + 2 * at));
-          hn::StoreU(hn::TruncateTo(d16, upper), d16, reinterpret_cast<std::uint16_t*>(bytes + 2 * at + kTile));
-        } else if constexpr (kBits == 8) {
-          hn::StoreU(hn::TruncateTo(d8, lower), d8, bytes + at);
-          hn::StoreU(hn::TruncateTo(d8, upper), d8, bytes + at + kTile / 2);
-        } else if constexpr (kBits == 4) {
-          const VU both = hn::Or(hn::And(lower, set(15)), hn::ShiftLeft<4>(upper));
-          hn::StoreU(hn::TruncateTo(d8, both), d8, bytes + at);
+    alignas(64) std::uint32_t words[kTile / 2];
+    if constexpr (draws_numbers(kCode)) {
+      draws.begin(tile);
+      draws.words(words);
+    }
+    for (std::size_t i = 0; i < kQuarter; i += 2 * kLanes) {
+      // Elements i, 64 + i, 128 + i and 192 + i, which may share a byte; the first and the third, and the others, share a random word.
+      VU c[4][2];
+      for (std::size_t s = 0; s < 2; ++s)
+        for (std::size_t j = 0; j < 2; ++j) {
+          const float* const from = v + i + s * kQuarter + j * kLanes;
+          const VU r = draws_numbers(kCode) ? hn::Load(U(), words + i + s * kQuarter + j * kLanes) : hn::Zero(U());
+          c[s][j] = encode_lanes<kCode>(load(from), factor, scale, hn::And(r, set(0xffff)));
+          c[2 + s][j] = encode_lanes<kCode>(load(from + kTile / 2), factor, scale, hn::ShiftRight<16>(r));
+        }
+      if constexpr (kBits == 8) {
+        put_bytes<kByte>(c[0], c[2], bytes + i, bytes + i + kTile / 2);
+        put_bytes<kByte>(c[1], c[3], bytes + i + kQuarter, bytes + i + kTile / 2 + kQuarter);
+      } else {
+        constexpr std::uint32_t kMask = ((1u << kBits) - 1) << (8 * kByte);
+        VU both[2][2];
+        for (std::size_t s = 0; s < 2; ++s)
+          for (std::size_t j = 0; j < 2; ++j)
+            both[s][j] = hn::Or(hn::And(c[s][j], set(kMask)), hn::ShiftLeft<4>(hn::And(c[2 + s][j], set(kMask))));
+        if constexpr (kBits == 4) {
+          put_bytes<kByte>(both[0], both[1], bytes + i, bytes + i + kQuarter);
         } else {
           static_assert(kBits == 2);
-          const VU both = hn::Or(hn::And(lower, set(3)), hn::ShiftLeft<4>(hn::And(upper, set(3))));
-          hn::StoreU(hn::TruncateTo(d8, at < kTile / 4 ? both : hn::ShiftLeft<2>(both)), d8, quarter + at);
+          for (std::size_t j = 0; j < 2; ++j) put_bytes<kByte>(hn::Or(both[0][j], hn::ShiftLeft<2>(both[1][j])), bytes + i + j * kLanes);
         }
       }
     }
-    if constexpr (kBits == 2)
-      for (std::size_t i = 0; i < kTile / 4; ++i) bytes[i] = static_cast<std::uint8_t>(quarter[i] | quarter[i + kTile / 4]);
   }
 }
 

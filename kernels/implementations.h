@@ -41,8 +41,10 @@ struct Kernels {
   void (*weighted_sum)(std::span<const WeightedVector> terms, std::size_t first, float* out, std::size_t count,
                        bool streaming) = nullptr;
 
-  // Bit i mod 64 of word i / 64 is 1 where the magnitude of x - y (y may be null) is at least `least`, as bits.
-  void (*at_least)(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint64_t* words) = nullptr;
+  // Where the elements are whose magnitude (that of x - y; y may be null) is at least `least`, as bits, and what they are: ascending.
+  // Returns how many.  REQUIRES: count < 2^32, `least` <= 2^31, room for count + 2 of each.
+  std::size_t (*find)(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint32_t* indices,
+                      float* values) = nullptr;
 };
 
 // The definition.

@@ -99,6 +99,18 @@ std::size_t write_positions(std::span<const std::uint64_t> indices, std::size_t 
       const std::size_t counts = blocks(n, kBytesBlock);
       std::memset(to, 0, counts);
       std::byte* offset = to + counts;
+      // Blocks of few elements are most of them, and nobody can foresee where one ends: so without asking, unless a block is full, or
+      // full but one, which is when an index and the 254th behind it share it.
+      std::uint32_t full = 0;
+      for (std::size_t j = 0; j + 254 < k; ++j) full |= indices[j] / kBytesBlock == indices[j + 254] / kBytesBlock ? 1 : 0;
+      if (full == 0) {
+        auto* const count = reinterpret_cast<std::uint8_t*>(to);
+        for (std::size_t j = 0; j < k; ++j) {
+          offset[j] = static_cast<std::byte>(indices[j]);
+          ++count[indices[j] / kBytesBlock];
+        }
+        return counts + k;
+      }
       for (std::size_t j = 0; j < k;) {
         const std::uint64_t block = indices[j] / kBytesBlock;
         std::size_t count = 0;

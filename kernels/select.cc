@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <optional>
+#include <span>
 
 #include "base/random.h"
 #include "kernels/codes.h"
@@ -28,12 +29,14 @@ struct Vector {
   float operator[](std::size_t i) const { return y == nullptr ? x[i] : x[i] - y[i]; }
 };
 
-// The found elements of one part of the vector.
+// The found elements of one part of the vector: where, from its first on, and what.
 struct Found {
   std::uint64_t begin = 0;
-  std::vector<std::uint64_t> indices;
+  std::vector<std::uint32_t> indices;
   std::vector<float> values;
   std::size_t count = 0;
+
+  std::span<const float> all() const { return std::span(values).first(count); }
 
   void reserve(std::size_t more) {
     if (count + more <= indices.size()) return;
@@ -43,36 +46,13 @@ struct Found {
   }
 };
 
-// Elements `first` .. `first` + `count` of magnitude `least` or more.  Writes without asking where most words of the mask
-// hold no element or one: whether they do is a coin toss, which a processor cannot predict.
+// Elements `first` .. `first` + `count` of magnitude `least` or more.
 void find(const Kernels& kernels, const Vector& v, std::size_t first, std::size_t count, std::uint32_t least, Found* found) {
-  std::uint64_t words[kBlock / 64];
-  kernels.at_least(v.x + first, v.y == nullptr ? nullptr : v.y + first, count, least, words);
   found->reserve(count + 2);
-  std::uint64_t* const indices = found->indices.data();
-  float* const values = found->values.data();
-  std::size_t at = found->count;
-  for (std::size_t w = 0; w < (count + 63) / 64; ++w) {
-    std::uint64_t mask = words[w];
-    const std::size_t base = first + 64 * w, hits = static_cast<std::size_t>(std::popcount(mask));
-    const std::size_t last = first + count - 1;
-    const std::size_t one = std::min(base + static_cast<std::size_t>(std::countr_zero(mask)), last);
-    mask &= mask - 1;
-    const std::size_t two = std::min(base + static_cast<std::size_t>(std::countr_zero(mask)), last);
-    indices[at] = one;
-    values[at] = v[one];
-    indices[at + 1] = two;
-    values[at + 1] = v[two];
-    if (hits > 2) [[unlikely]] {
-      mask &= mask - 1;
-      for (std::size_t more = at + 2; mask != 0; mask &= mask - 1, ++more) {
-        indices[more] = base + static_cast<std::size_t>(std::countr_zero(mask));
-        values[more] = v[indices[more]];
-      }
-    }
-    at += hits;
-  }
-  found->count = at;
+  std::uint32_t* const indices = found->indices.data() + found->count;
+  const std::size_t more = kernels.find(v.x + first, v.y == nullptr ? nullptr : v.y + first, count, least, indices, found->values.data() + found->count);
+  for (std::size_t i = 0; i < more; ++i) indices[i] += static_cast<std::uint32_t>(first - found->begin);
+  found->count += more;
 }
 
 // All parts, in order; nothing when there are more than `most` elements.
@@ -84,6 +64,7 @@ std::optional<std::vector<Found>> find_all(Stream& stream, const Kernels& kernel
   parallel_for(stream, parts, 1, [&](std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t p = begin; p < end; ++p) {
       const std::size_t from = v.count / parts * p + std::min(p, v.count % parts), to = v.count / parts * (p + 1) + std::min(p + 1, v.count % parts);
+      found[p].begin = from;
       for (std::size_t i = from; i < to && total.load(std::memory_order_relaxed) <= most; i += kBlock) {
         const std::size_t before = found[p].count;
         find(kernels, v, i, std::min(kBlock, to - i), least, &found[p]);
@@ -101,49 +82,52 @@ std::size_t count_of(const std::vector<Found>& found) {
   return count;
 }
 
-// A magnitude that probably a few more than k elements reach, from runs of neighbours spread over the vector.
-std::uint32_t sampled_threshold(const Vector& v, std::size_t k) {
-  // At least 64 of the sample are among the k.
-  const std::size_t wanted = std::max<std::size_t>(std::min<std::size_t>(65536, v.count / 16), static_cast<std::size_t>(64.0 * static_cast<double>(v.count) / static_cast<double>(k)));
-  const std::size_t runs = wanted / kRun, stride = v.count / runs;
-  std::vector<std::uint32_t> sample(runs * kRun);
-  for (std::size_t r = 0; r < runs; ++r) {
-    // Anywhere in the stride, so that no pattern of the vector is met again and again.
-    const std::size_t at = r * stride + static_cast<std::size_t>((r * 0x9E3779B97F4A7C15u >> 32) * (stride - kRun + 1) >> 32);
-    for (std::size_t i = 0; i < kRun; ++i) sample[r * kRun + i] = magnitude_bits(v[at + i]);
-  }
-  const double share = static_cast<double>(k) / static_cast<double>(v.count) * static_cast<double>(sample.size());
-  const auto rank = std::min(sample.size() - 1, static_cast<std::size_t>(share + 4 * std::sqrt(share)));
-  std::nth_element(sample.begin(), sample.begin() + static_cast<std::ptrdiff_t>(rank), sample.end(), std::greater<>());
-  return sample[rank];
-}
-
 struct Cut {
   std::uint32_t magnitude = 0;  // the k-th largest, as bits
   std::size_t equal = 0;        // how many elements of just this magnitude are among the k
 };
 
-// The k-th largest of `found`, which has at least k elements, none below `least`.
-Cut cut_among(const std::vector<Found>& found, std::size_t k, std::uint32_t least) {
+// The k-th largest magnitude of some lists of values, which have at least k, none below `least`: by counting the leading bits of
+// how far they are above it, then among those that share them.
+Cut cut_among(std::span<const std::span<const float>> lists, std::size_t k, std::uint32_t least) {
   constexpr std::size_t kBins = 2048;
   std::uint32_t most = least;
-  for (const Found& part : found)
-    for (std::size_t i = 0; i < part.count; ++i) most = std::max(most, magnitude_bits(part.values[i]));
+  for (const auto list : lists)
+    for (const float value : list) most = std::max(most, magnitude_bits(value));
   const int shift = std::max(0, static_cast<int>(std::bit_width(most - least)) - 11);
-  std::array<std::size_t, kBins> histogram = {};
-  for (const Found& part : found)
-    for (std::size_t i = 0; i < part.count; ++i) ++histogram[(magnitude_bits(part.values[i]) - least) >> shift];
+  std::array<std::uint32_t, kBins> histogram = {};
+  for (const auto list : lists)
+    for (const float value : list) ++histogram[(magnitude_bits(value) - least) >> shift];
   std::size_t bin = kBins - 1, rank = k;
   while (histogram[bin] < rank) rank -= histogram[bin--];
-  std::vector<std::uint32_t> members;
-  members.reserve(histogram[bin]);
-  for (const Found& part : found)
-    for (std::size_t i = 0; i < part.count; ++i)
-      if (const std::uint32_t m = magnitude_bits(part.values[i]); (m - least) >> shift == bin) members.push_back(m);
+  std::vector<std::uint32_t> members(histogram[bin] + 1);  // one more is written to before it is known not to stay
+  std::size_t count = 0;
+  for (const auto list : lists)
+    for (const float value : list) {
+      members[count] = magnitude_bits(value);
+      count += (members[count] - least) >> shift == bin ? 1 : 0;
+    }
+  members.resize(count);
   std::nth_element(members.begin(), members.begin() + static_cast<std::ptrdiff_t>(rank - 1), members.end(), std::greater<>());
   const std::uint32_t cut = members[rank - 1];
   const auto above = static_cast<std::size_t>(std::count_if(members.begin(), members.end(), [cut](std::uint32_t m) { return m > cut; }));
   return {cut, rank - above};
+}
+
+// A magnitude that probably a few more than k elements reach, from runs of neighbours spread over the vector.
+std::uint32_t sampled_threshold(const Vector& v, std::size_t k) {
+  // At least 64 of the sample are among the k.
+  const std::size_t wanted = std::max<std::size_t>(std::min<std::size_t>(65536, v.count / 16), static_cast<std::size_t>(64.0 * static_cast<double>(v.count) / static_cast<double>(k)));
+  const std::size_t runs = wanted / kRun, stride = v.count / runs;
+  std::vector<float> sample(runs * kRun);
+  for (std::size_t r = 0; r < runs; ++r) {
+    // Anywhere in the stride, so that no pattern of the vector is met again and again.
+    const std::size_t at = r * stride + static_cast<std::size_t>((r * 0x9E3779B97F4A7C15u >> 32) * (stride - kRun + 1) >> 32);
+    for (std::size_t i = 0; i < kRun; ++i) sample[r * kRun + i] = v[at + i];
+  }
+  const double share = static_cast<double>(k) / static_cast<double>(v.count) * static_cast<double>(sample.size());
+  const std::span<const float> all = sample;
+  return cut_among({&all, 1}, std::min(sample.size(), static_cast<std::size_t>(share + 4 * std::sqrt(share)) + 1), 0).magnitude;
 }
 
 // The k-th largest of all, by counting: 11, 10 and 10 bits of the magnitude.
@@ -171,18 +155,47 @@ Cut cut_by_counting(Stream& stream, const Vector& v, std::size_t k) {
   return {prefix, rank};
 }
 
-// Appends those of `found` that are above the cut, and the first of those on it.
-void keep(const Found& found, Cut* cut, std::size_t* at, Selection* selection) {
-  std::uint64_t* const indices = selection->indices.data();
-  float* const values = selection->values.data();
-  for (std::size_t i = 0; i < found.count; ++i) {
+// The first `most` of those of `found` that are above the cut or, as long as there are `equal` left, on it.  Returns how many.
+std::size_t keep(const Found& found, std::uint32_t cut, std::size_t* equal, std::size_t most, std::uint64_t* indices, float* values) {
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < found.count && at < most; ++i) {
     const std::uint32_t m = magnitude_bits(found.values[i]);
-    const bool tie = m == cut->magnitude && cut->equal > 0;
-    indices[*at] = found.indices[i];
-    values[*at] = found.values[i];
-    *at += m > cut->magnitude || tie ? 1 : 0;
-    cut->equal -= tie ? 1 : 0;
+    const bool tie = m == cut && *equal > 0;
+    indices[at] = found.begin + found.indices[i];
+    values[at] = found.values[i];
+    at += m > cut || tie ? 1 : 0;
+    *equal -= tie ? 1 : 0;
   }
+  return at;
+}
+
+// The k elements, of parts that hold them all.
+void keep_all(Stream& stream, const std::vector<Found>& found, const Cut& cut, Selection* selection) {
+  struct Share {
+    std::size_t above = 0, equal = 0, count = 0, at = 0;
+  };
+  std::vector<Share> shares(found.size());
+  parallel_for(stream, found.size(), 1, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t p = begin; p < end; ++p)
+      for (const float value : found[p].all()) {
+        const std::uint32_t m = magnitude_bits(value);
+        shares[p].above += m > cut.magnitude ? 1 : 0;
+        shares[p].equal += m == cut.magnitude ? 1 : 0;
+      }
+  });
+  std::size_t at = 0, equal = cut.equal;
+  for (Share& share : shares) {
+    share.at = at;
+    share.equal = std::min(share.equal, equal);
+    equal -= share.equal;
+    share.count = share.above + share.equal;
+    at += share.count;
+  }
+  parallel_for(stream, found.size(), 1, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t p = begin; p < end; ++p)
+      keep(found[p], cut.magnitude, &shares[p].equal, shares[p].count, selection->indices.data() + shares[p].at,
+           selection->values.data() + shares[p].at);
+  });
 }
 
 bool all_numbers(const std::vector<float>& values) {
@@ -195,9 +208,11 @@ bool select_at_least(Stream& stream, const Kernels& kernels, const float* x, con
                      Selection* selection) {
   *selection = {};
   const auto found = find_all(stream, kernels, {x, y, count}, least, count);
+  selection->indices.reserve(count_of(*found));
+  selection->values.reserve(count_of(*found));
   for (const Found& part : *found) {
-    selection->indices.insert(selection->indices.end(), part.indices.begin(), part.indices.begin() + static_cast<std::ptrdiff_t>(part.count));
-    selection->values.insert(selection->values.end(), part.values.begin(), part.values.begin() + static_cast<std::ptrdiff_t>(part.count));
+    for (std::size_t i = 0; i < part.count; ++i) selection->indices.push_back(part.begin + part.indices[i]);
+    selection->values.insert(selection->values.end(), part.all().begin(), part.all().end());
   }
   return all_numbers(selection->values);
 }
@@ -206,9 +221,8 @@ bool select_largest(Stream& stream, const Kernels& kernels, const float* x, cons
                     Selection* selection) {
   if (k >= count) return select_at_least(stream, kernels, x, y, count, 0, selection);
   const Vector v{x, y, count};
-  selection->indices.resize(k + 1);  // one more is written to before it is known not to stay
-  selection->values.resize(k + 1);
-  std::size_t at = 0;
+  selection->indices.resize(k);
+  selection->values.resize(k);
 
   // A sample pays where it is small beside the vector, and what it finds beside the sample.
   const double share = static_cast<double>(k) / static_cast<double>(count);
@@ -216,21 +230,20 @@ bool select_largest(Stream& stream, const Kernels& kernels, const float* x, cons
     const std::uint32_t least = sampled_threshold(v, k);
     if (least >= kInfinityBits) return false;
     if (const auto found = find_all(stream, kernels, v, least, 2 * k + kBlock); found && count_of(*found) >= k) {
-      Cut cut = cut_among(*found, k, least);
-      for (const Found& part : *found) keep(part, &cut, &at, selection);
-      selection->indices.resize(k);
-      selection->values.resize(k);
+      std::vector<std::span<const float>> values;
+      for (const Found& part : *found) values.push_back(part.all());
+      keep_all(stream, *found, cut_among(values, k, least), selection);
       return all_numbers(selection->values);
     }
   }
   Cut cut = cut_by_counting(stream, v, k);
-  for (std::size_t i = 0; i < count; i += kBlock) {
-    Found part;
+  Found part;
+  for (std::size_t i = 0, at = 0; at < k; i += kBlock) {
+    part.begin = i;
+    part.count = 0;
     find(kernels, v, i, std::min(kBlock, count - i), cut.magnitude, &part);
-    keep(part, &cut, &at, selection);
+    at += keep(part, cut.magnitude, &cut.equal, k - at, selection->indices.data() + at, selection->values.data() + at);
   }
-  selection->indices.resize(k);
-  selection->values.resize(k);
   return all_numbers(selection->values);
 }
 

@@ -187,10 +187,15 @@ void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, floa
   }
 }
 
-void at_least(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint64_t* words) {
-  std::fill_n(words, (count + 63) / 64, 0);
-  for (std::size_t i = 0; i < count; ++i)
-    words[i / 64] |= std::uint64_t{magnitude_bits(y == nullptr ? x[i] : x[i] - y[i]) >= least} << (i % 64);
+std::size_t find(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint32_t* indices, float* values) {
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const float v = y == nullptr ? x[i] : x[i] - y[i];
+    if (magnitude_bits(v) < least) continue;
+    indices[found] = static_cast<std::uint32_t>(i);
+    values[found++] = v;
+  }
+  return found;
 }
 
 }  // namespace
@@ -205,7 +210,7 @@ const Kernels& scalar_kernels() {
                                       .scale = scale,
                                       .axpy = axpy,
                                       .weighted_sum = weighted_sum,
-                                      .at_least = at_least};
+                                      .find = find};
   return kScalar;
 }
 

@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "kernels/codes.h"
@@ -202,32 +203,55 @@ double sum(SumOf terms, const float* x, const float* y, std::size_t count) {
   return 0;
 }
 
+// One for each lane, from the lowest on.
+HWY_INLINE std::uint64_t bits_of(hn::Mask<I> mask) {
+#if HWY_TARGET == HWY_AVX2
+  return hn::detail::BitsFromMask(mask);
+#else
+  return mask.raw;
+#endif
+}
+
+// Writes without asking, as most 64 elements hold one or none: whether they do is a coin toss, which a processor cannot predict.
 template <bool kDifference>
-HWY_INLINE void masks(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint64_t* words) {
-  const VI under = hn::Set(I(), static_cast<std::int32_t>(least) - 1);
-  std::size_t i = 0;
+HWY_INLINE std::size_t find_in(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint32_t* indices, float* values) {
+  const VI under = hn::Set(I(), static_cast<std::int32_t>(least - 1));
+  const auto element = [=](std::size_t i) { return kDifference ? x[i] - y[i] : x[i]; };
+  std::size_t found = 0, i = 0;
+  const auto take = [&](std::uint64_t mask, std::size_t to) {
+    // Of no bit at all the place is that of element i.
+    const auto at = static_cast<std::uint32_t>(i + (static_cast<std::size_t>(std::countr_zero(mask)) & 63));
+    indices[to] = at;
+    values[to] = element(at);
+  };
   for (; i + 64 <= count; i += 64) {
-    alignas(8) std::uint8_t bytes[8];
+    std::uint64_t mask = 0;
     for (std::size_t j = 0; j < 64; j += kLanes) {
       VF v = load(x + i + j);
       if constexpr (kDifference) v = hn::Sub(v, load(y + i + j));
-      hn::StoreMaskBits(I(), hn::Gt(magnitudes(v), under), bytes + j / 8);
+      mask |= bits_of(hn::Gt(magnitudes(v), under)) << j;
     }
-    std::memcpy(words + i / 64, bytes, 8);
+    const auto hits = static_cast<std::size_t>(std::popcount(mask));
+    take(mask, found);
+    mask &= mask - 1;
+    take(mask, found + 1);
+    if (hits > 2) [[unlikely]] {
+      std::size_t to = found + 2;
+      for (mask &= mask - 1; mask != 0; mask &= mask - 1) take(mask, to++);
+    }
+    found += hits;
   }
-  if (i == count) return;
-  std::uint64_t word = 0;
-  for (std::size_t j = 0; i + j < count; ++j)
-    word |= std::uint64_t{magnitude_bits(kDifference ? x[i + j] - y[i + j] : x[i + j]) >= least} << j;
-  words[i / 64] = word;
+  for (; i < count; ++i) {
+    const float v = element(i);
+    if (magnitude_bits(v) < least) continue;
+    indices[found] = static_cast<std::uint32_t>(i);
+    values[found++] = v;
+  }
+  return found;
 }
 
-// `least` is at most 2^31.
-void at_least(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint64_t* words) {
-  if (y == nullptr)
-    masks<false>(x, y, count, least, words);
-  else
-    masks<true>(x, y, count, least, words);
+std::size_t find(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint32_t* indices, float* values) {
+  return y == nullptr ? find_in<false>(x, y, count, least, indices, values) : find_in<true>(x, y, count, least, indices, values);
 }
 
 const char* add_vectors(Kernels* to) {
@@ -237,7 +261,7 @@ const char* add_vectors(Kernels* to) {
   to->scale = scale;
   to->axpy = axpy;
   to->weighted_sum = weighted_sum;
-  to->at_least = at_least;
+  to->find = find;
   return hwy::TargetName(HWY_TARGET);
 }
 

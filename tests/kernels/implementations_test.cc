@@ -91,7 +91,7 @@ TEST(Implementations, AreNamedAndComplete) {
   for (const Kernels* kernels : all_kernels()) {
     best_is_among_them = best_is_among_them || std::string(kernels->name) == best_kernels().name;
     EXPECT_TRUE(kernels->encode && kernels->decode && kernels->largest && kernels->sum && kernels->copy && kernels->scale &&
-                kernels->axpy && kernels->weighted_sum && kernels->at_least)
+                kernels->axpy && kernels->weighted_sum && kernels->find)
         << kernels->name;
   }
   EXPECT_TRUE(best_is_among_them);
@@ -226,10 +226,18 @@ TEST(Implementations, DoVectorsLikeTheReference) {
             ASSERT_EQ(kernels->largest(at(0), y, n), reference.largest(at(0), y, n)) << kernels->name << n;
             ASSERT_EQ(kernels->sum(SumOf::magnitudes, at(0), y, n), reference.sum(SumOf::magnitudes, at(0), y, n)) << kernels->name << n;
             for (const std::uint32_t least : {0u, 1u, 0x3f000000u, 0x7f7fffffu, 0x7f800000u}) {
-              std::vector<std::uint64_t> words((n + 63) / 64), expected((n + 63) / 64);
-              kernels->at_least(at(0), y, n, least, words.data());
-              reference.at_least(at(0), y, n, least, expected.data());
-              ASSERT_EQ(words, expected) << kernels->name << n;
+              const auto found = [&](const Kernels& by) {
+                std::vector<std::uint32_t> indices(n + 2);
+                std::vector<float> values(n + 2);
+                const std::size_t count = by.find(at(0), y, n, least, indices.data(), values.data());
+                indices.resize(count);
+                values.resize(count);
+                return std::pair(std::move(indices), std::move(values));
+              };
+              const auto [indices, values] = found(*kernels);
+              const auto [expected, expected_values] = found(reference);
+              ASSERT_EQ(indices, expected) << kernels->name << n;
+              ASSERT_TRUE(same_bits(values, expected_values)) << kernels->name << n;
             }
           }
           for (const SumOf terms : {SumOf::products, SumOf::squared_differences}) {

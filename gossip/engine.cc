@@ -85,8 +85,10 @@ bool Engine::correction_ready() const {
   return std::any_of(lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane->correction_ready(); });
 }
 
-void Engine::apply(std::span<float> vector) {
+std::span<float> Engine::apply(std::span<float> vector) {
+  if (lanes_.size() == 1) return lanes_.front()->apply(vector);
   for (std::size_t part = 0; part < parts_.size(); ++part) lanes_[part]->apply(vector.subspan(parts_[part].offset, parts_[part].count));
+  return vector;
 }
 
 Result<> Engine::step() {

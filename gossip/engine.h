@@ -46,9 +46,10 @@ struct EngineSetup {
   std::size_t vector_size = 0;  // floats
   std::size_t rounds_open = 1;  // as the mixer was set up
   std::size_t skips_max = 8;    // asynchronous: publications in a row that may find the last exchange still open
-  // The trainer leaves the vector alone from publish() to apply(), so that a mixer that can (MixerTraits) moves it in one pass, out of
-  // the neighbours' payloads, when it is applied.  Not where members change (elastic).
-  bool mixes_in_place = false;
+  // The trainer leaves the vector alone from publish() to apply(), and goes on wherever apply() says that it lies.  A mixer that can
+  // (MixerTraits) then moves it in one pass, out of the neighbours' payloads, when it is applied; one that is exchanged whole and as
+  // it is goes into a send buffer, from where it is published next without a copy.
+  bool trainer_waits = false;
   Duration round_deadline = std::chrono::seconds(60);
   bool elastic = false;         // a peer that is gone is waited for until a view says that it is no member any more
 };
@@ -124,8 +125,10 @@ class Engine {
 
   // Corrections of closed rounds wait to be applied.
   bool correction_ready() const;
-  // vector = a * vector + add, for all of them.  No-op without a correction.
-  void apply(std::span<float> vector);
+  // vector = a * vector + add, for all of them.  No-op without a correction.  Returns where the vector lies now: elsewhere only if the
+  // trainer waits (EngineSetup).  Memory of the transport, good until the next apply(), publish() included; what lies there may be
+  // written until it is published.
+  std::span<float> apply(std::span<float> vector);
 
   // Moves transport and rounds forward.  Errors end the run: a peer gone that is waited for, a deadline
   // passed, bytes that break the protocol.

@@ -37,6 +37,8 @@ void drop_edges(PeerId peer, Neighbourhood& edges) {
   std::erase_if(edges.out, ends_there);
 }
 
+std::span<float> floats(const SendBuffer& buffer, std::size_t count) { return {reinterpret_cast<float*>(buffer.bytes.data()), count}; }
+
 // "peer 1, peer 3"
 std::string senders(std::span<const Arrival> arrivals) {
   std::string text;
@@ -178,9 +180,15 @@ void Lane::publish(std::span<const float> vector, double learning_rate) {
   round.opened = clock_.now();
   ++next_round_;
   std::span<const float> snapshot = vector;
-  // Without a free buffer the payload is encoded later, as others are.
-  if (traits_.payload_is_snapshot && !round.edges.out.empty())
-    if (const auto buffer = transport_.lease()) round.kept = *buffer;
+  if (traits_.payload_is_snapshot && !round.edges.out.empty()) {
+    if (home_) {
+      GOSSAMER_CHECK(vector.data() == floats(*home_, size_).data(), "publish() of a vector that is not where apply() left it");
+      round.kept = home_;
+      home_shown_ = true;
+    } else if (const auto buffer = transport_.lease()) {  // without a free one the payload is encoded later, as others are
+      round.kept = *buffer;
+    }
+  }
   round.info.payload_kept = round.kept.has_value();
   if (traits_.asynchronous) {
     snapshot = shadow_.span();
@@ -207,10 +215,13 @@ void Lane::publish(std::span<const float> vector, double learning_rate) {
   if (const auto encoded = encode(round.info, payload); !encoded) failed_ = encoded.error();
 }
 
-void Lane::apply(std::span<float> vector) {
+std::span<float> Lane::apply(std::span<float> vector) {
+  if (!home_) first_home_ = vector;
   if (!unmixed_.empty()) {
     OpenRound& round = unmixed_.mapped();
-    const auto moved = mixer_.mix(stream_, round.info, round.last, vector);
+    std::optional<SendBuffer> buffer;
+    const std::span<float> to = elsewhere(vector, &buffer);
+    const auto moved = mixer_.mix(stream_, round.info, round.last, vector, to);
     for (const Arrival& arrival : round.last) transport_.release(arrival);
     if (moved) {
       stats_.correction_norm = std::sqrt(*moved);
@@ -219,11 +230,35 @@ void Lane::apply(std::span<float> vector) {
     }
     finish(round);
     unmixed_ = {};
-    return;
+    move_home(buffer);
+    return to;
   }
-  if (!pending_) return;
-  affine_apply(a_, sum_.span(), vector);
+  if (home_shown_ && open_.empty()) {
+    std::optional<SendBuffer> buffer;
+    const std::span<float> to = elsewhere(vector, &buffer);
+    copy(stream_, vector, to);
+    move_home(buffer);
+    vector = to;
+  }
+  if (pending_) affine_apply(a_, sum_.span(), vector);
   pending_ = false;
+  return vector;
+}
+
+// Where the vector may be written; `buffer` is what is taken for it.  Without a free one that is the trainer's own memory, where nobody
+// else reads.
+std::span<float> Lane::elsewhere(std::span<float> vector, std::optional<SendBuffer>* buffer) {
+  if (!vector_moves()) return vector;
+  const auto leased = transport_.lease();
+  if (!leased) return first_home_;
+  *buffer = *leased;
+  return floats(*leased, size_);
+}
+
+void Lane::move_home(std::optional<SendBuffer> buffer) {
+  if (home_) transport_.give_back(*home_);
+  home_ = buffer;
+  home_shown_ = false;
 }
 
 void Lane::lost(std::span<const PeerId> peers) { gone_.insert(peers.begin(), peers.end()); }
@@ -232,7 +267,8 @@ void Lane::lost(std::span<const PeerId> peers) { gone_.insert(peers.begin(), pee
 void Lane::finish(OpenRound& round) {
   slots_.push_back(round.info.slot);
   if (round.snapshot.size() > 0) snapshots_.push_back(std::move(round.snapshot));
-  if (round.kept) transport_.give_back(*std::exchange(round.kept, std::nullopt));
+  const auto kept = std::exchange(round.kept, std::nullopt);
+  if (kept && !(home_ && home_->index == kept->index)) transport_.give_back(*kept);  // else the vector still lies there
 }
 
 Result<> Lane::advance() {
@@ -395,7 +431,7 @@ Result<bool> Lane::pump_arrivals(OpenRound& round) {
 
 // When the trainer takes the correction the payloads can go straight into its vector.
 bool Lane::mixes_late() const {
-  return setup_.mixes_in_place && setup_.rounds_open == 1 && traits_.mixes_in_place && !traits_.asynchronous;
+  return setup_.trainer_waits && setup_.rounds_open == 1 && traits_.mixes_in_one_pass && !traits_.asynchronous;
 }
 
 // Takes the mixer's result into the shadow, if others may ask for that, and into what waits for the trainer.

@@ -49,7 +49,7 @@ class Lane {
   void publish(std::span<const float> vector, double learning_rate);
   std::size_t open_rounds() const { return open_.size(); }
   bool correction_ready() const { return pending_ || !unmixed_.empty(); }
-  void apply(std::span<float> vector);
+  std::span<float> apply(std::span<float> vector);
   std::vector<PeerId> waiting_for() const;
   const EngineStats& stats() const { return stats_; }
   Round next_round() const { return next_round_; }
@@ -111,6 +111,9 @@ class Lane {
   Result<> encode(const RoundInfo& info, Pending& pending);
   void finish(OpenRound& round);
   bool mixes_late() const;
+  bool vector_moves() const { return mixes_late() && traits_.payload_is_snapshot && size_ == setup_.vector_size; }
+  std::span<float> elsewhere(std::span<float> vector, std::optional<SendBuffer>* buffer);
+  void move_home(std::optional<SendBuffer> buffer);
   Result<bool> pump_sends(const RoundInfo& info, std::vector<Pending>& sends);
   Result<bool> pump_arrivals(OpenRound& round);
   void settle(const RoundInfo& info);
@@ -145,6 +148,9 @@ class Lane {
   AlignedBuffer<float> sum_;    // of all that wait for apply()
   double a_ = 1;
   bool pending_ = false;
+  std::optional<SendBuffer> home_;  // where the trainer's vector lies, if not in memory of its own
+  bool home_shown_ = false;         // it was published there: whoever reads it shall find it unchanged
+  std::span<float> first_home_;     // the trainer's memory
   std::map<Round, OpenRound>::node_type unmixed_;  // the round that has ended and waits for apply() to mix it
   std::optional<Error> failed_;                    // in publish() or apply(), which tell nobody
 

@@ -112,9 +112,10 @@ struct MixerTraits {
   bool asynchronous = false;     // pairs exchange when they like; there are no rounds to wait for
   bool each_once = false;        // payloads are differences: one lost or repeated is never made good
   // encode() of the only payload copies the vector as it is.  The engine then calls it at once after begin(), which gets the
-  // trainer's own vector, and keeps the payload (RoundInfo::payload_kept) until result() or mix(): it is the snapshot.
+  // trainer's own vector, and keeps the payload (RoundInfo::payload_kept) until result() or mix(): it is the snapshot.  Where the
+  // vector lies in that payload already, there is nothing to copy.
   bool payload_is_snapshot = false;
-  bool mixes_in_place = false;   // has mix()
+  bool mixes_in_one_pass = false;  // has mix()
   bool uses_graph = true;        // false: the algorithm has a schedule of its own (all-reduce)
   std::optional<PeerId> hub = {};  // it alone holds the run's result while the run goes on, and nobody can go on without it
 };
@@ -149,9 +150,10 @@ class Mixer {
   // Writes the whole of `add`; without a value there is nothing to do (asynchronous mixers only).
   virtual std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) = 0;
 
-  // In place of arrived() and result(), where the trainer has left its vector as it was published: moves it by the round's
-  // correction in one pass.  Returns the squared 2-norm of what was added; after an error the vector is of no use.
-  virtual Result<double> mix(Stream&, const RoundInfo&, std::span<const Arrival> /*arrivals*/, std::span<float> /*vector*/) {
+  // In place of arrived() and result(), where the trainer has left its vector as it was published: to = vector + the round's
+  // correction, in one pass; `to` may be the vector.  Returns the squared 2-norm of what was added; after an error `to` is of no use.
+  virtual Result<double> mix(Stream&, const RoundInfo&, std::span<const Arrival> /*arrivals*/, std::span<const float> /*vector*/,
+                             std::span<float> /*to*/) {
     return fail(Errc::internal, "this algorithm does not mix in place");
   }
 

@@ -1,6 +1,7 @@
 #include "kernels/vector.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <vector>
 
@@ -76,11 +77,14 @@ void weighted_sum(std::span<const WeightedVector> terms, std::span<float> out) {
   weighted_sum(stream, terms, out);
 }
 
-std::optional<double> mix(Stream& stream, std::span<const WeightedVector> others, std::span<float> x) {
+std::optional<double> mix(Stream& stream, std::span<const WeightedVector> others, std::span<const float> x, std::span<float> out) {
+  const bool in_place = x.data() == out.data();
+  GOSSAMER_CHECK(x.size() == out.size() && (in_place || !overlap(x, out)), "a vector is mixed in place or into another one");
   for (const WeightedVector& other : others) {
     GOSSAMER_CHECK(other.x.size() == x.size(), "vectors of one length");
-    GOSSAMER_CHECK(!overlap(other.x, x), "a vector is not mixed with itself");
+    GOSSAMER_CHECK(!overlap(other.x, out), "a vector is not mixed with itself");
   }
+  const bool streaming = (others.size() + 2) * out.size_bytes() >= kStreamingBytes;
   const Kernels& kernels = best_kernels();
   const std::size_t chunks = (x.size() + kSumChunk - 1) / kSumChunk;
   std::vector<double> sums(chunks);
@@ -101,7 +105,12 @@ std::optional<double> mix(Stream& stream, std::span<const WeightedVector> others
                                                     .out = d});
       if (largest >= kInfinityBits) numbers = false;
       sums[chunk] = kernels.sum(SumOf::products, d, d, count);
-      kernels.axpy(1, d, x.data() + at, count);
+      if (in_place) {
+        kernels.axpy(1, d, out.data() + at, count);
+      } else {
+        const std::array terms{WeightedVector{1, x.subspan(at, count)}, WeightedVector{1, {d, count}}};
+        kernels.weighted_sum(terms, 0, out.data() + at, count, streaming);
+      }
     }
   });
   if (!numbers) return std::nullopt;

@@ -34,10 +34,10 @@ void axpy(float a, std::span<const float> x, std::span<float> y);
 void weighted_sum(std::span<const WeightedVector> terms, std::span<float> out);
 void weighted_sum(Stream& stream, std::span<const WeightedVector> terms, std::span<float> out);
 
-// x = x + d with d = ((w0 (x0 - x)) + w1 (x1 - x)) + ..., in one pass: the bits of Compressor::decode() (difference) of payloads that
-// are the vectors themselves, and of axpy(1, d, x) after it.  Returns |d|^2, as squared_norm() would; nothing, and an x of no
-// use, where a d is NaN or infinite.
-std::optional<double> mix(Stream& stream, std::span<const WeightedVector> others, std::span<float> x);
+// out = x + d with d = ((w0 (x0 - x)) + w1 (x1 - x)) + ..., in one pass: the bits of Compressor::decode() (difference) of payloads that
+// are the vectors themselves, and of axpy(1, d, x) after it.  `out` may be x; elsewhere a large one goes past the caches.  Returns
+// |d|^2, as squared_norm() would; nothing, and an `out` of no use, where a d is NaN or infinite.
+std::optional<double> mix(Stream& stream, std::span<const WeightedVector> others, std::span<const float> x, std::span<float> out);
 
 // Sums in fp64.
 double dot(std::span<const float> x, std::span<const float> y);

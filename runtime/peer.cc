@@ -121,7 +121,7 @@ Result<> Peer::compose() {
 // Everybody starts from the model of rank 0.  Its seed usually makes the same bits everywhere; where it does not (another
 // machine's libm), the model itself travels.
 Result<> Peer::agree_on_start() {
-  const auto hash = XXH3_64bits(stack_.model.data(), stack_.model.size() * sizeof(float));
+  const auto hash = XXH3_64bits(stack_.model().data(), stack_.model().size() * sizeof(float));
   const Time deadline = clock_.now() + run_.deadlines.join;
   const auto next = [&](std::string_view topic) -> Result<Message> {
     for (;;) {
@@ -147,15 +147,15 @@ Result<> Peer::agree_on_start() {
                                                  seconds(run_.deadlines.join)));
     }
     for (const auto& [peer, reply] : replies)
-      GOSSAMER_TRY(tell(peer, messages::kStart, reply == "same" ? std::string() : messages::pack(stack_.model.span())));
+      GOSSAMER_TRY(tell(peer, messages::kStart, reply == "same" ? std::string() : messages::pack(stack_.model())));
   } else {
     GOSSAMER_TRY_ASSIGN(const Message theirs, next(messages::kStartHash));
     const bool same = theirs.bytes == std::to_string(hash);
     GOSSAMER_TRY(control_->send(0, messages::kStartReply, same ? "same" : "send"));
     GOSSAMER_TRY_ASSIGN(const Message start, next(messages::kStart));
-    if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, stack_.model.span()));
+    if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, stack_.model()));
   }
-  stack_.engine->start(stack_.model.span());
+  stack_.engine->start(stack_.model());
   begun_ = true;
   started_ = clock_.now();
   return {};
@@ -261,7 +261,7 @@ Result<> Peer::drive(Wants wants) {
   GOSSAMER_TRY(stack_.worker->compute([&](std::size_t part) {
     // The control plane waits until every part is published: a view in between would find the round half begun.
     elements += stack_.parts[part].layout.size();
-    sleep_till_pace(compute, backward_share(elements, stack_.model.size()), &slept);
+    sleep_till_pace(compute, backward_share(elements, stack_.model().size()), &slept);
     {
       const auto guard = driver_->lock();
       stack_.worker->publish(part);
@@ -309,13 +309,13 @@ void Peer::record(bool last) {
   if (every > 0) {
     const auto due = [&](std::uint64_t step) { return std::floor(static_cast<double>(step) / stack_.length.steps_per_epoch / every + 1e-9); };
     if (last || due(row.step) > due(interval_step_)) {
-      const Evaluation evaluation = stack_.task->evaluate(stream_, stack_.model.span(), kLiveSamples);
+      const Evaluation evaluation = stack_.task->evaluate(stream_, stack_.model(), kLiveSamples);
       row.test_loss = evaluation.loss;
       row.accuracy = evaluation.accuracy;
     }
   }
   message.sketch.resize(kSketchSize);
-  sketch(stack_.model.span(), mix_seed(run_.seed, row.step), message.sketch);
+  sketch(stack_.model(), mix_seed(run_.seed, row.step), message.sketch);
   {
     const auto guard = driver_->lock();
     const EngineStats stats = stack_.engine->stats();
@@ -374,7 +374,7 @@ Result<> Peer::finish() {
   own.host = roster_.peers[self()].host;
   own.steps = stack_.worker->steps();
   own.samples = stack_.task->samples();
-  const Evaluation evaluation = stack_.task->evaluate(stream_, stack_.model.span());
+  const Evaluation evaluation = stack_.task->evaluate(stream_, stack_.model());
   own.loss = evaluation.loss;
   own.accuracy = evaluation.accuracy;
   {
@@ -388,7 +388,7 @@ Result<> Peer::finish() {
   own.compute_s = seconds(compute_);
   own.wait_s = seconds(wait_);
   summary_ = messages::pack(own);
-  last_model_ = messages::pack(stack_.model.span());
+  last_model_ = messages::pack(stack_.model());
   GOSSAMER_TRY(hand_in());
   GOSSAMER_TRY(gather(own.rounds));
   results_sent_ = true;

@@ -40,16 +40,16 @@ Result<> PeerStack::compose(const RunFile& run, const Topology& topology, const 
                                                 .vector_size = size,
                                                 .rounds_open = rounds_open(run),
                                                 .skips_max = run.synchrony.skips_max,
-                                                .mixes_in_place = waits_for_exchange(working),
+                                                .trainer_waits = waits_for_exchange(working),
                                                 .round_deadline = run.deadlines.round,
                                                 .elastic = is_elastic},
                                     clock, topology, exchanged, *transport, stream);
 
-  model = AlignedBuffer<float>(size);
-  task->initialise(run.seed, model.span());
+  first_model = AlignedBuffer<float>(size);
+  task->initialise(run.seed, first_model.span());
   GOSSAMER_TRY_ASSIGN(optimizer, make_optimizer(training.optimizer, size));
   if (setup.around_optimizer) optimizer = setup.around_optimizer(std::move(optimizer));
-  trainer = std::make_unique<Trainer>(*task, *optimizer, training.optimizer, training.schedule, length.epochs, stream, model.span(),
+  trainer = std::make_unique<Trainer>(*task, *optimizer, training.optimizer, training.schedule, length.epochs, stream, first_model.span(),
                                       length.steps_per_epoch);
   worker = std::make_unique<Worker>(working, *trainer, *engine);
   if (!is_elastic) return {};

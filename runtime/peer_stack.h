@@ -42,7 +42,7 @@ struct PeerStack {
   std::vector<std::unique_ptr<Mixer>> mixers;  // one for each part
   std::unique_ptr<Transport> transport;        // introduced to nobody yet
   std::unique_ptr<Engine> engine;              // not started
-  AlignedBuffer<float> model;                  // as the task and the run's seed make it
+  AlignedBuffer<float> first_model;            // as the task and the run's seed make it; where it lies later the engine decides
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<Worker> worker;
@@ -51,6 +51,8 @@ struct PeerStack {
   RunLength length;
   TransportSetup channel;  // what `transport` was made with
   WorkerSetup working;     // what `worker` was made with
+
+  std::span<float> model() const { return trainer->model(); }
 
   // Fills all of it but the task, which must be there.  The references outlive it.
   // Errors: what the algorithm or the optimizer cannot do (Errc::invalid_argument, Errc::unsupported).

@@ -91,7 +91,7 @@ Wants Worker::advance() {
           at_ = At::update;
           break;
         }
-        engine_.apply(trainer_.model());
+        trainer_.go_on_with(engine_.apply(trainer_.model()));
         trainer_.finish_step();
         at_ = At::step;
         break;
@@ -130,7 +130,7 @@ Wants Worker::advance() {
       case At::window_end:
         if (!setup_.free_running && outstanding_ && engine_.open_rounds() > 0) return Wants::exchange;
         if (!engine_.can_publish()) return Wants::exchange;
-        engine_.apply(trainer_.model());
+        trainer_.go_on_with(engine_.apply(trainer_.model()));
         engine_.publish(trainer_.model(), published_rate_);
         outstanding_ = true;
         at_ = setup_.delayed || setup_.free_running ? At::step : At::model_exchange;
@@ -139,7 +139,7 @@ Wants Worker::advance() {
       case At::model_exchange:
         if (engine_.open_rounds() > 0) return Wants::exchange;
         if (!pipelined()) {
-          engine_.apply(trainer_.model());
+          trainer_.go_on_with(engine_.apply(trainer_.model()));
           outstanding_ = false;
         }
         at_ = At::step;
@@ -154,7 +154,7 @@ Wants Worker::advance() {
         if (outstanding_) {
           if (engine_.open_rounds() > 0) return Wants::exchange;
           // A gradient that comes after the last step has no step to take.
-          if (!exchanges_gradient()) engine_.apply(trainer_.model());
+          if (!exchanges_gradient()) trainer_.go_on_with(engine_.apply(trainer_.model()));
           if (engine_.owes_exchange()) {
             if (!engine_.can_publish()) return Wants::exchange;
             engine_.publish(trainer_.model(), trainer_.learning_rate());

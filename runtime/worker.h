@@ -76,7 +76,7 @@ class Worker {
   double last_loss() const { return last_loss_; }
 
   // For a peer that goes on answering after its last step: takes what others' exchanges still bring.
-  void settle() { engine_.apply(trainer_.model()); }
+  void settle() { trainer_.go_on_with(engine_.apply(trainer_.model())); }
 
  private:
   enum class At : std::uint8_t { step, gradient_ready, gradient_exchange, update, window_end, model_exchange, last_exchange, parts_exchange, done };

@@ -36,6 +36,8 @@ class Trainer {
   void finish_step();
 
   std::span<float> model() { return model_; }
+  // Between two steps: the model lies elsewhere now.
+  void go_on_with(std::span<float> model) { model_ = model; }
   std::uint64_t steps() const { return step_; }  // finished
   double learning_rate() const;                  // of the step under way, or the next one
 

@@ -31,7 +31,7 @@ class Dpsgd final : public Mixer {
   }
 
   std::string_view name() const override { return "d-psgd"; }
-  MixerTraits traits() const override { return {.payload_is_snapshot = exact(), .mixes_in_place = exact()}; }
+  MixerTraits traits() const override { return {.payload_is_snapshot = exact(), .mixes_in_one_pass = exact()}; }
   std::size_t payload_capacity() const override { return setup_.compressor->capacity(*setup_.layout); }
 
   Plan begin(Stream&, const RoundInfo& info, std::span<const float> shadow) override {
@@ -43,6 +43,8 @@ class Dpsgd final : public Mixer {
 
   Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing&, std::span<std::byte> out) override {
     Open& open = open_[info.slot];
+    if (exact() && info.payload_kept && reinterpret_cast<const std::byte*>(open.model.data()) == out.data())
+      return Encoded{open.model.size_bytes(), setup_.compressor->codec(), open.model.size()};
     GOSSAMER_TRY_ASSIGN(const std::size_t used, setup_.compressor->encode(stream, open.model, *setup_.layout, 0, out));
     if (!exact()) {
       GOSSAMER_TRY(decode_vector(stream, setup_, out.first(used), open.rounded.span()));
@@ -80,7 +82,8 @@ class Dpsgd final : public Mixer {
     return Affine{};
   }
 
-  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<const float> vector,
+                     std::span<float> to) override {
     auto edge = info.edges->in.begin();
     std::vector<WeightedVector> models;
     for (const Arrival& arrival : arrivals) {
@@ -90,7 +93,8 @@ class Dpsgd final : public Mixer {
       while (edge->peer != arrival.from) ++edge;
       models.push_back({static_cast<float>(damping_ * edge->weight), {reinterpret_cast<const float*>(arrival.bytes.data()), vector.size()}});
     }
-    if (const auto moved = gossamer::mix(stream, models, vector)) return *moved;
+    if (const auto moved = gossamer::mix(stream, models, vector, to)) return *moved;
+    if (to.data() != vector.data() && !all_finite(vector)) return fail(Errc::diverged, "this peer's own model has a value that is NaN or infinite");
     for (std::size_t i = 0; i < models.size(); ++i)
       if (!all_finite(models[i].x)) return fail(Errc::corrupt, fmt::format("peer {} sent a value that is NaN or infinite", arrivals[i].from));
     return fail(Errc::diverged, "the difference to a neighbour's model is too large for a float");

@@ -103,10 +103,11 @@ class ExchangePeer {
       if (peer != self_) GOSSAMER_TRY(transport_->set_peer(peer, std::move(address), 1));
     }
     engine_ = std::make_unique<Engine>(EngineSetup{.self = self_, .peers = exchange_.peers, .vector_size = exchange_.parameters,
-                                                   .mixes_in_place = true},
+                                                   .trainer_waits = true},
                                        clock_, *topology_, *mixer_, *transport_, stream_);
     driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, -1, false);
-    model_ = AlignedBuffer<float>(exchange_.parameters);
+    memory_ = AlignedBuffer<float>(exchange_.parameters);
+    model_ = memory_.span();
     for (std::size_t i = 0; i < model_.size(); ++i) model_[i] = first_value(self_, i);
     return {};
   }
@@ -114,10 +115,10 @@ class ExchangePeer {
   // As a worker that computes nothing.
   Result<> rounds(std::size_t count) {
     for (std::size_t round = 0; round < count; ++round) {
-      engine_->publish(model_.span(), 0);
+      engine_->publish(model_, 0);
       GOSSAMER_TRY(driver_->nudge());
       while (engine_->open_rounds() > 0) GOSSAMER_TRY(driver_->wait(std::chrono::milliseconds(100)));
-      engine_->apply(model_.span());
+      model_ = engine_->apply(model_);
       GOSSAMER_TRY(driver_->nudge());
     }
     return {};
@@ -136,7 +137,8 @@ class ExchangePeer {
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<EngineDriver> driver_;
-  AlignedBuffer<float> model_;
+  AlignedBuffer<float> memory_;
+  std::span<float> model_;
 };
 
 }  // namespace

@@ -338,13 +338,14 @@ class WatchedMixer final : public Mixer {
     return affine;
   }
 
-  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<const float> vector,
+                     std::span<float> to) override {
     for (const Arrival& arrival : arrivals) checkers_.handed_over(self_, arrival);
     const std::vector<float> before(vector.begin(), vector.end());
-    auto moved = inner_->mix(stream, info, arrivals, vector);
+    auto moved = inner_->mix(stream, info, arrivals, vector, to);
     if (!moved) return moved;
-    std::vector<float> correction(vector.size());
-    for (std::size_t i = 0; i < vector.size(); ++i) correction[i] = vector[i] - before[i];
+    std::vector<float> correction(to.size());
+    for (std::size_t i = 0; i < to.size(); ++i) correction[i] = to[i] - before[i];
     checkers_.corrected(self_, info.round, 1, before, correction, arrivals.size() == 1 ? std::optional(arrivals.front().from) : std::nullopt);
     shadows_.erase(info.round);
     return moved;

@@ -134,7 +134,7 @@ void Simulation::begin_computing(Peer& peer, Duration needed) {
     std::size_t elements = 0;
     peer.computed = peer.stack.worker->compute([&](std::size_t part) -> Result<> {
       elements += peer.stack.parts[part].layout.size();
-      const double passed = backward_share(elements, peer.stack.model.size());
+      const double passed = backward_share(elements, peer.stack.model().size());
       queue_.at(now + Duration(static_cast<std::int64_t>(passed * static_cast<double>(needed.count()))), [this, &peer, part] { leave(peer, part); });
       return {};
     });

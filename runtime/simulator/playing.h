@@ -64,7 +64,7 @@ class Simulation {
   std::unique_ptr<Checkers> make_checkers(std::size_t vector_size, const MixerTraits& traits) const;
   void started(const Peer& peer);
   static std::span<const float> range(const Peer& peer, std::size_t part) {
-    return peer.stack.model.span().subspan(peer.stack.parts[part].offset, peer.stack.parts[part].layout.size());
+    return peer.stack.model().subspan(peer.stack.parts[part].offset, peer.stack.parts[part].layout.size());
   }
   std::size_t count() const { return peers_.size(); }
 

@@ -18,14 +18,14 @@ namespace {
 
 double consensus(const std::vector<const Peer*>& peers, std::vector<double>* mean) {
   if (peers.empty()) return 0;
-  const std::size_t size = peers.front()->stack.model.size();
+  const std::size_t size = peers.front()->stack.model().size();
   mean->assign(size, 0);
   for (const Peer* peer : peers)
-    for (std::size_t i = 0; i < size; ++i) (*mean)[i] += peer->stack.model[i];
+    for (std::size_t i = 0; i < size; ++i) (*mean)[i] += peer->stack.model()[i];
   for (double& value : *mean) value /= static_cast<double>(peers.size());
   double sum = 0;
   for (const Peer* peer : peers)
-    for (std::size_t i = 0; i < size; ++i) sum += (peer->stack.model[i] - (*mean)[i]) * (peer->stack.model[i] - (*mean)[i]);
+    for (std::size_t i = 0; i < size; ++i) sum += (peer->stack.model()[i] - (*mean)[i]) * (peer->stack.model()[i] - (*mean)[i]);
   return std::sqrt(sum / static_cast<double>(peers.size()));
 }
 
@@ -113,7 +113,7 @@ Result<> Simulation::compose(Peer& peer) {
       if (other != peer.id) known.push_back(other);
   }
   for (const PeerId other : known) GOSSAMER_TRY(stack.transport->set_peer(other, addresses_[{other, 1}], 1));
-  stack.engine->start(stack.model.span());
+  stack.engine->start(stack.model());
   started(peer);
   return {};
 }
@@ -175,7 +175,7 @@ Result<SimulationOutcome> Simulation::conclude() {
     one.steps = peer->stack.worker->steps();
     one.rounds = peer->stack.engine->rounds_closed();
     rounds = std::max(rounds, one.rounds);
-    const Evaluation evaluation = peer->stack.task->evaluate(stream_, peer->stack.model.span());
+    const Evaluation evaluation = peer->stack.task->evaluate(stream_, peer->stack.model());
     one.loss = evaluation.loss;
     one.accuracy = evaluation.accuracy;
     one.cut_short = peer->stack.engine->stats().cut_short;
@@ -183,8 +183,8 @@ Result<SimulationOutcome> Simulation::conclude() {
     one.bytes_sent += peer->fabric->traffic().bytes_sent;
     one.bytes_received += peer->fabric->traffic().bytes_received;
     one.memory_most = network_->memory_most(peer->id);
-    outcome.models_hash = mix_seed(outcome.models_hash, XXH3_64bits(peer->stack.model.data(), peer->stack.model.size() * sizeof(float)));
-    outcome.models.emplace_back(peer->stack.model.span().begin(), peer->stack.model.span().end());
+    outcome.models_hash = mix_seed(outcome.models_hash, XXH3_64bits(peer->stack.model().data(), peer->stack.model().size() * sizeof(float)));
+    outcome.models.emplace_back(peer->stack.model().begin(), peer->stack.model().end());
     outcome.peers.push_back(one);
   }
   GOSSAMER_CHECK(network_->sources_disturbed() == 0, "a transport wrote a buffer while a put of it was under way");
@@ -200,7 +200,7 @@ Result<SimulationOutcome> Simulation::conclude() {
   if (peers.empty()) return outcome;
   outcome.consensus_distance = consensus(peers, &mean);
   std::vector<float> result(mean.begin(), mean.end());
-  if (const auto hub = peers_.front()->stack.engine->traits().hub) result.assign(peers_[*hub]->stack.model.span().begin(), peers_[*hub]->stack.model.span().end());
+  if (const auto hub = peers_.front()->stack.engine->traits().hub) result.assign(peers_[*hub]->stack.model().begin(), peers_[*hub]->stack.model().end());
   const Evaluation evaluation = peers_.front()->stack.task->evaluate(stream_, result);
   outcome.loss = evaluation.loss;
   outcome.accuracy = evaluation.accuracy;

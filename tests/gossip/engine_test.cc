@@ -58,8 +58,9 @@ struct CrowdOptions {
   CompressionOptions compression;
   std::uint64_t seed = 1;
   Duration round_deadline = std::chrono::seconds(60);
-  bool mixes_in_place = false;
+  bool trainer_waits = false;
   std::size_t lend_size_min = kNeverLend;
+  std::size_t send_buffers_max = TransportSetup{}.send_buffers_max;
 };
 
 // Peers on one thread, each stepped when the test says so.  Each has a model; nothing but gossip moves it.
@@ -70,7 +71,8 @@ class Crowd {
     HookedFabric* hooks = nullptr;
     std::unique_ptr<Mixer> mixer;
     std::unique_ptr<Engine> engine;
-    std::vector<float> model;
+    std::vector<float> model;   // as it was at first, and later unless the trainer waits
+    std::span<float> at;        // where it lies
   };
 
   Crowd(const Topology& topology, const CrowdOptions& options)
@@ -96,6 +98,7 @@ class Crowd {
                                .run = 7,
                                .payload_size_max = peer.mixer->payload_capacity(),
                                .window = options.window,
+                               .send_buffers_max = options.send_buffers_max,
                                .lend_size_min = options.lend_size_min},
                               [&](std::unique_ptr<Fabric> inner) {
                                 auto made = std::make_unique<HookedFabric>(std::move(inner));
@@ -107,12 +110,13 @@ class Crowd {
                                                .peers = n,
                                                .vector_size = options.dimension,
                                                .rounds_open = options.rounds_open,
-                                               .mixes_in_place = options.mixes_in_place,
+                                               .trainer_waits = options.trainer_waits,
                                                .round_deadline = options.round_deadline},
                                    world_.clock, topology_, *peer.mixer, *peer.node.transport, stream_);
       peer.model.resize(options.dimension);
       Random random(options.seed, Purpose::test, id);
       for (float& value : peer.model) value = static_cast<float>(random.normal());
+      peer.at = peer.model;
     }
     for (auto& a : peers_)
       for (auto& b : peers_)
@@ -128,8 +132,8 @@ class Crowd {
     Peer& peer = *peers_[id];
     const auto stepped = peer.engine->step();
     ASSERT_TRUE(stepped) << "peer " << id << ": " << stepped.error().message;
-    peer.engine->apply(peer.model);
-    if (peer.engine->can_publish() && peer.engine->next_round() < rounds) peer.engine->publish(peer.model, 0);
+    peer.at = peer.engine->apply(peer.at);
+    if (peer.engine->can_publish() && peer.engine->next_round() < rounds) peer.engine->publish(peer.at, 0);
   }
 
   // All peers in a random order until each has closed `rounds` rounds; the most that anybody ran ahead of
@@ -152,7 +156,7 @@ class Crowd {
       }
       ahead = std::max(ahead, most - least);
       if (done) {
-        for (auto& peer : peers_) peer->engine->apply(peer->model);
+        for (auto& peer : peers_) peer->at = peer->engine->apply(peer->at);
         return ahead;
       }
     }
@@ -198,13 +202,13 @@ TEST_P(EngineGraphs, LendingAndMixingInPlaceChangeNoBit) {
     for (const CodecId codec : {CodecId::none, CodecId::bf16}) {
       CrowdOptions options{.dimension = 5000, .rounds_open = rounds_open, .compression = {.codec = codec}};
       Crowd plain(*topology, options);
-      options.mixes_in_place = true;
+      options.trainer_waits = true;
       options.lend_size_min = 1;
       Crowd lent(*topology, options);
       plain.run(rounds, 5);
       lent.run(rounds, 5);  // where rounds overlap it matters who was when
       for (PeerId id = 0; id < n; ++id) {
-        EXPECT_EQ(lent[id].model, plain[id].model) << "peer " << id << ", " << rounds_open << " rounds open";
+        EXPECT_TRUE(std::ranges::equal(lent[id].at, plain[id].at)) << "peer " << id << ", " << rounds_open << " rounds open";
         const EngineStats a = lent[id].engine->stats(), b = plain[id].engine->stats();
         EXPECT_EQ(a.correction_norm, b.correction_norm);
         EXPECT_EQ(a.payloads_received, b.payloads_received);
@@ -216,7 +220,7 @@ TEST_P(EngineGraphs, LendingAndMixingInPlaceChangeNoBit) {
 
 TEST(EngineInPlace, KeepsOneVectorBesideTheModelAndNoMailboxIsWritten) {
   const auto topology = graph("ring", 4);
-  Crowd crowd(*topology, {.dimension = 5000, .mixes_in_place = true, .lend_size_min = 1});
+  Crowd crowd(*topology, {.dimension = 5000, .trainer_waits = true, .lend_size_min = 1});
   crowd.run(20, 3);
   for (PeerId id = 0; id < crowd.size(); ++id) {
     std::size_t written = 0;
@@ -231,7 +235,7 @@ TEST(EngineInPlace, KeepsOneVectorBesideTheModelAndNoMailboxIsWritten) {
 
 TEST(EngineInPlace, ANumberThatIsNoneEndsTheRunWithTheNameOfItsSender) {
   const auto topology = graph("ring", 3);
-  Crowd crowd(*topology, {.dimension = 100, .mixes_in_place = true, .lend_size_min = 1});
+  Crowd crowd(*topology, {.dimension = 100, .trainer_waits = true, .lend_size_min = 1});
   for (PeerId id = 0; id < 3; ++id) crowd.lend(id, 1);
   for (int turn = 0; turn < 10; ++turn)
     for (PeerId id = 0; id < 3; ++id) ASSERT_TRUE(crowd[id].engine->step());
@@ -242,18 +246,53 @@ TEST(EngineInPlace, ANumberThatIsNoneEndsTheRunWithTheNameOfItsSender) {
     const float nan = std::nanf("");
     std::memcpy(memory.data + 40, &nan, sizeof nan);
   }
-  crowd[0].engine->apply(crowd[0].model);
+  crowd[0].at = crowd[0].engine->apply(crowd[0].at);
   const auto stepped = crowd[0].engine->step();
   ASSERT_FALSE(stepped);
   EXPECT_EQ(stepped.error().code, Errc::corrupt);
   EXPECT_NE(stepped.error().message.find("peer 1 sent a value that is NaN"), std::string::npos) << stepped.error().message;
-  // Who publishes such a model hears of it at once.
-  crowd[2].engine->apply(crowd[2].model);
-  crowd[2].model[7] = std::numeric_limits<float>::infinity();
-  crowd[2].engine->publish(crowd[2].model, 0);
-  const auto own = crowd[2].engine->step();
-  ASSERT_FALSE(own);
-  EXPECT_EQ(own.error().code, Errc::diverged) << own.error().message;
+}
+
+TEST(EngineInPlace, WhoeverPublishesANumberThatIsNoneHearsOfIt) {
+  const auto topology = graph("ring", 3);
+  for (const bool later : {false, true}) {
+    Crowd crowd(*topology, {.dimension = 100, .trainer_waits = true, .lend_size_min = 1});
+    if (later) crowd.run(2, 3);  // the vector lies where it is published from
+    crowd[2].at[7] = std::numeric_limits<float>::infinity();
+    crowd[2].engine->publish(crowd[2].at, 0);
+    for (const PeerId id : {0u, 1u}) crowd[id].engine->publish(crowd[id].at, 0);
+    for (PeerId id = 0; id < 2; ++id)
+      for (int turn = 0; turn < 10; ++turn) {
+        ASSERT_TRUE(crowd[id].engine->step());
+        if (later || turn == 0) static_cast<void>(crowd[2].engine->step());
+      }
+    crowd[2].engine->apply(crowd[2].at);
+    const auto own = crowd[2].engine->step();
+    ASSERT_FALSE(own);
+    EXPECT_EQ(own.error().code, Errc::diverged) << own.error().message;
+  }
+}
+
+// Once it has been mixed, the model lies where it is published from.
+TEST(EngineInPlace, AModelIsPublishedFromWhereItWasMixed) {
+  const auto topology = graph("ring", 4);
+  for (const std::size_t buffers : {2, 256}) {  // too few, and a model goes home in between
+    Crowd crowd(*topology, {.dimension = 5000, .trainer_waits = true, .lend_size_min = 1, .send_buffers_max = buffers});
+    Crowd plain(*topology, {.dimension = 5000});
+    crowd.run(20, 3);
+    plain.run(20, 3);
+    for (PeerId id = 0; id < crowd.size(); ++id) {
+      EXPECT_TRUE(std::ranges::equal(crowd[id].at, plain[id].at));
+      if (buffers > 2) {
+        EXPECT_NE(crowd[id].at.data(), crowd[id].model.data());
+      }
+      // What is published may be read by others, and what they read stays.
+      const std::vector<float> before(crowd[id].at.begin(), crowd[id].at.end());
+      crowd[id].engine->publish(crowd[id].at, 0);
+      EXPECT_EQ(crowd[id].engine->apply(crowd[id].at).data(), crowd[id].at.data()) << "nothing to apply yet";
+      EXPECT_TRUE(std::ranges::equal(crowd[id].at, before));
+    }
+  }
 }
 
 // Bulk rounds do not depend on who was fast: the models are those of x <- W_t x, computed in the same order

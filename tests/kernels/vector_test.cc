@@ -69,15 +69,18 @@ TEST(Vector, MixingInPlaceIsDifferenceSumAndNormInOnePass) {
       axpy(1, d, expected);
       for (Stream* stream : {&one, static_cast<Stream*>(&threads)}) {
         auto mixed = x;
-        const auto moved = mix(*stream, vectors, mixed);
+        const auto moved = mix(*stream, vectors, mixed, mixed);
         ASSERT_TRUE(moved);
         EXPECT_EQ(*moved, squared_norm(d)) << n;
         EXPECT_EQ(mixed, expected) << n << ", " << others;
+        std::vector<float> apart(n, 9.f);
+        EXPECT_EQ(mix(*stream, vectors, x, apart), moved);
+        EXPECT_EQ(apart, expected) << n << ", " << others;
       }
       if (n == 0 || others == 0) continue;
       models.back()[n / 2] = std::numeric_limits<float>::infinity();
       auto mixed = x;
-      EXPECT_FALSE(mix(threads, vectors, mixed));
+      EXPECT_FALSE(mix(threads, vectors, x, mixed));
     }
 }
 

@@ -26,8 +26,9 @@ class Wrong : public Mixer {
     return inner_->arrived(stream, info, arrivals);
   }
   std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override { return inner_->result(stream, info, add); }
-  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
-    return inner_->mix(stream, info, arrivals, vector);
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<const float> vector,
+                     std::span<float> to) override {
+    return inner_->mix(stream, info, arrivals, vector, to);
   }
   void view(const View& view, const Topology& graph, std::span<const PeerId> changed) override { inner_->view(view, graph, changed); }
   std::span<const float> replica(PeerId peer, Replica which) const override { return inner_->replica(peer, which); }
@@ -46,9 +47,10 @@ class Biased : public Wrong {
     add[0] += bias(info);
     return affine;
   }
-  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<float> vector) override {
-    const auto moved = inner_->mix(stream, info, arrivals, vector);
-    vector[0] += bias(info);
+  Result<double> mix(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals, std::span<const float> vector,
+                     std::span<float> to) override {
+    const auto moved = inner_->mix(stream, info, arrivals, vector, to);
+    to[0] += bias(info);
     return moved;
   }
 

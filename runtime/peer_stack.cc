@@ -21,6 +21,7 @@ Result<> PeerStack::compose(const RunFile& run, const Topology& topology, const 
              .incarnation = setup.life,
              .run = mix_seed(run.seed, size),
              .window = window_for(parts.size()),
+             .lend_size_min = run.transport.lend ? TransportSetup{}.lend_size_min : kNeverLend,
              .resend_after = setup.resend_after,
              .checksum = run.transport.checksum};
   for (const LayoutPart& part : parts) {

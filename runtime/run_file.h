@@ -53,6 +53,7 @@ struct TransportOptions {
   std::string tls;           // UCX_TLS for this run; empty leaves UCX's own choice
   std::string provider;      // of libfabric; empty leaves libfabric's own choice
   bool checksum = false;
+  bool lend = true;          // large payloads stay where they are for neighbours on the same machine (transports/channel.h)
 };
 
 struct DeadlineOptions {

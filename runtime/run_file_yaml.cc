@@ -194,6 +194,7 @@ std::string to_yaml(const RunFile& run) {
   if (!run.transport.tls.empty()) transport.text("tls", run.transport.tls);
   if (!run.transport.provider.empty()) transport.text("provider", run.transport.provider);
   transport.boolean("checksum", run.transport.checksum);
+  transport.boolean("lend", run.transport.lend);
 
   const Section deadlines = top.map("deadlines");
   deadlines.duration("join", run.deadlines.join);

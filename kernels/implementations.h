@@ -31,6 +31,8 @@ struct Kernels {
 
   // The largest magnitude of x - y, as bits (NaN is above infinity); y may be null.
   std::uint32_t (*largest)(const float* x, const float* y, std::size_t count) = nullptr;
+  // The largest magnitude among codes that are floats (f32, bf16), as bits of a float32, wherever they lie.
+  std::uint32_t (*largest_coded)(Code code, const std::byte* codes, std::size_t count) = nullptr;
   // The sum of at most kSumChunk terms, in the order of kernels/reduce.h.  magnitudes: |x - y|, y may be null.
   double (*sum)(SumOf terms, const float* x, const float* y, std::size_t count) = nullptr;
 

@@ -153,12 +153,8 @@ const char* SparseCodec::refuse_values(const std::byte* from, std::size_t k) con
   if (has_scale(code))
     for (std::size_t t = 0; t < tile_count(k); ++t)
       if (!valid_scale(code, load<float>(from + 4 * t))) return "a scale is negative, NaN or too large";
-  std::uint32_t most = 0;
-  if (code == Code::f32)
-    for (std::size_t i = 0; i < k; ++i) most = std::max(most, load<std::uint32_t>(from + 4 * i) & 0x7fffffffu);
-  if (code == Code::bf16)
-    for (std::size_t i = 0; i < k; ++i) most = std::max(most, (load<std::uint16_t>(from + 2 * i) & 0x7fffu) << 16);
-  return most >= kInfinityBits ? "a value is NaN or infinite" : nullptr;
+  const bool finite = has_scale(code) || kernels_.largest_coded(code, from, k) < kInfinityBits;
+  return finite ? nullptr : "a value is NaN or infinite";
 }
 
 Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x, std::span<float> replica, const Layout& layout,

@@ -238,17 +238,8 @@ bool TileCodec::values_are_numbers(Stream& stream, std::span<const std::byte> en
   std::atomic<bool> finite = true;
   const std::byte* const values = encoded.data() + format_.codes_at(chunks);
   parallel_for(stream, layout.size(), kTilesOfPart * kTile, [&](std::uint64_t begin, std::uint64_t end) {
-    if (how_.code == Code::f32 && reinterpret_cast<std::uintptr_t>(values) % alignof(float) == 0) {
-      if (kernels_.largest(reinterpret_cast<const float*>(values) + begin, nullptr, end - begin) >= kInfinityBits) finite = false;
-      return;
-    }
-    std::uint32_t most = 0;
-    if (how_.code == Code::f32) {
-      for (std::uint64_t i = begin; i < end; ++i) most = std::max(most, load<std::uint32_t>(values + 4 * i) & 0x7fffffffu);
-    } else {
-      for (std::uint64_t i = begin; i < end; ++i) most = std::max(most, (load<std::uint16_t>(values + 2 * i) & 0x7fffu) << 16);
-    }
-    if (most >= kInfinityBits) finite = false;
+    const std::size_t width = code_bits(how_.code) / 8;
+    if (kernels_.largest_coded(how_.code, values + begin * width, end - begin) >= kInfinityBits) finite = false;
   });
   return finite;
 }

@@ -149,6 +149,13 @@ std::uint32_t decode(const DecodeTiles& job) {
   return most;
 }
 
+std::uint32_t largest_coded(Code code, const std::byte* codes, std::size_t count) {
+  std::uint32_t most = 0;
+  for (std::size_t i = 0; i < count; ++i)
+    most = std::max(most, magnitude_bits(decode_element(code, scalar::get_code(code, codes, 0, i), 1.0f)));
+  return most;
+}
+
 double sum(SumOf terms, const float* x, const float* y, std::size_t count) {
   switch (terms) {
     case SumOf::products:
@@ -205,6 +212,7 @@ const Kernels& scalar_kernels() {
                                       .encode = encode,
                                       .decode = decode,
                                       .largest = scalar::largest,
+                                      .largest_coded = largest_coded,
                                       .sum = sum,
                                       .copy = copy,
                                       .scale = scale,

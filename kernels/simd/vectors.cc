@@ -14,6 +14,7 @@
 #include "kernels/implementations.h"
 #include "kernels/reduce.h"
 #include "kernels/simd/simd.h"
+#include "kernels/wire.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace gossamer::simd {
@@ -152,6 +153,39 @@ std::uint32_t largest(const float* x, const float* y, std::size_t count) {
   return found;
 }
 
+std::uint32_t largest_bf16(const std::byte* codes, std::size_t count) {
+  const hn::Repartition<std::uint16_t, F> d16;
+  constexpr std::size_t kHalves = 2 * kLanes;
+  const auto magnitude = hn::Set(d16, std::uint16_t{0x7fff});
+  auto most = hn::Zero(d16), more = hn::Zero(d16);
+  const auto at = [&](std::size_t i) HWY_ATTR { return hn::And(hn::LoadU(d16, reinterpret_cast<const std::uint16_t*>(codes + 2 * i)), magnitude); };
+  std::size_t i = 0;
+  for (; i + 2 * kHalves <= count; i += 2 * kHalves) {
+    most = hn::Max(most, at(i));
+    more = hn::Max(more, at(i + kHalves));
+  }
+  most = hn::Max(most, more);
+  alignas(64) std::uint16_t lanes[kHalves];
+  hn::Store(most, d16, lanes);
+  std::uint32_t found = *std::max_element(lanes, lanes + kHalves);
+  for (; i < count; ++i) found = std::max(found, gossamer::load<std::uint16_t>(codes + 2 * i) & 0x7fffu);
+  return found << 16;
+}
+
+std::uint32_t largest_coded(Code code, const std::byte* codes, std::size_t count) {
+  if (code == Code::bf16) return largest_bf16(codes, count);
+  VI most = hn::Zero(I()), more = hn::Zero(I());
+  const auto at = [&](std::size_t i) HWY_ATTR { return magnitudes(load(reinterpret_cast<const float*>(codes + 4 * i))); };
+  std::size_t i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    most = hn::Max(most, at(i));
+    more = hn::Max(more, at(i + kLanes));
+  }
+  auto found = static_cast<std::uint32_t>(hn::GetLane(hn::MaxOfLanes(I(), hn::Max(most, more))));
+  for (; i < count; ++i) found = std::max(found, gossamer::load<std::uint32_t>(codes + 4 * i) & 0x7fffffffu);
+  return found;
+}
+
 // 32 lanes of doubles, of which lane l takes the elements l, l + 32, ...
 template <SumOf kTerms>
 HWY_INLINE double sum_of(const float* x, const float* y, std::size_t count) {
@@ -256,6 +290,7 @@ std::size_t find(const float* x, const float* y, std::size_t count, std::uint32_
 
 const char* add_vectors(Kernels* to) {
   to->largest = largest;
+  to->largest_coded = largest_coded;
   to->sum = sum;
   to->copy = copy;
   to->scale = scale;

@@ -90,7 +90,7 @@ TEST(Implementations, AreNamedAndComplete) {
   bool best_is_among_them = false;
   for (const Kernels* kernels : all_kernels()) {
     best_is_among_them = best_is_among_them || std::string(kernels->name) == best_kernels().name;
-    EXPECT_TRUE(kernels->encode && kernels->decode && kernels->largest && kernels->sum && kernels->copy && kernels->scale &&
+    EXPECT_TRUE(kernels->encode && kernels->decode && kernels->largest && kernels->largest_coded && kernels->sum && kernels->copy && kernels->scale &&
                 kernels->axpy && kernels->weighted_sum && kernels->find)
         << kernels->name;
   }
@@ -270,6 +270,26 @@ TEST(Implementations, SeeNaN) {
         std::vector<float> x(100, 1.0f);
         x[i] = std::bit_cast<float>(bits);
         EXPECT_EQ(kernels->largest(x.data(), nullptr, 100), bits & 0x7fffffffu) << kernels->name;
+      }
+}
+
+TEST(Implementations, SeeTheLargestOfCodesThatAreFloats) {
+  for (const Kernels* kernels : all_kernels())
+    for (const Code code : {Code::f32, Code::bf16})
+      for (const std::size_t n : {0u, 1u, 31u, 64u, 100u, 257u, 1000u}) {
+        Random random(n, Purpose::test);
+        const std::size_t width = code_bits(code) / 8;
+        std::vector<std::byte> codes(n * width + 1);
+        for (std::byte& b : codes) b = static_cast<std::byte>(random() & 0x3f);
+        ASSERT_EQ(kernels->largest_coded(code, codes.data() + 1, n), scalar_kernels().largest_coded(code, codes.data() + 1, n)) << kernels->name;
+        for (std::size_t i = 0; i < n; ++i) {  // -infinity, NaN
+          const std::uint32_t upper = i % 2 == 0 ? 0xff80u : 0x7fc1u;
+          std::byte* const at = codes.data() + 1 + i * width + width - 2;
+          const std::byte before[] = {at[0], at[1]};
+          std::memcpy(at, &upper, 2);
+          ASSERT_EQ(kernels->largest_coded(code, codes.data() + 1, n) >> 16, upper & 0x7fffu) << kernels->name << " " << i;
+          std::memcpy(at, before, 2);
+        }
       }
 }
 

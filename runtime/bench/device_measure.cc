@@ -16,32 +16,14 @@ struct Case {
   std::function<Result<>()> run;
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// Normally distributed numbers, nearly: the sum of four uniform ones.
-std::vector<float> numbers(std::size_t count, std::uint64_t seed) {
-  std::vector<float> x(count);
-  std::uint64_t state = seed;
-  for (float& value : x) {
-    state += 0x9E3779B97F4A7C15u;
-    std::uint64_t z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    const auto part = [z](int shift) { return static_cast<float>((z >> shift) & 0xffff); };
-    value = (part(0) + part(16) + part(32) + part(48) - 131070.0f) * (1.0f / 37837.0f);
-  }
-  return x;
-}
-
 class Bench {
  public:
   static Result<std::unique_ptr<Bench>> make(DeviceStream& stream, std::size_t elements) {
     auto bench = std::unique_ptr<Bench>(new Bench(stream, elements));
     for (std::uint64_t v = 0; v < kVectors; ++v) {
       GOSSAMER_TRY_ASSIGN(auto buffer, DeviceBuffer<float>::make(stream, elements));
-      const std::vector<float> values = v < 3 ? numbers(elements, v + 1) : std::vector<float>(elements);
+      std::vector<float> values(elements);
+      if (v < 3) fill_normal(values, v + 1);
       stream.upload(values.data(), buffer.data(), elements * sizeof(float));
       bench->vectors_.push_back(std::move(buffer));
     }
@@ -91,26 +73,10 @@ Result<> Bench::add_cases() {
                       GOSSAMER_TRY(squared_distance(stream_, x(), y()));
                       return {};
                     }});
-  struct Named {
-    const char* name;
-    CompressionOptions options;
-    bool sparse = false;
-  };
-  const Named all[] = {{"bf16", {.codec = CodecId::bf16}},
-                       {"fp16", {.codec = CodecId::fp16}},
-                       {"fp8", {.codec = CodecId::fp8}},
-                       {"int8", {.codec = CodecId::int8}},
-                       {"int4", {.codec = CodecId::int4}},
-                       {"qsgd 8 bits", {.codec = CodecId::qsgd, .levels = 127}},
-                       {"qsgd 4 bits", {.codec = CodecId::qsgd, .levels = 7}},
-                       {"terngrad", {.codec = CodecId::terngrad}},
-                       {"qsgd 8 bits, 2-norm", {.codec = CodecId::qsgd, .levels = 127, .norm = Norm::two}},
-                       {"natural", {.codec = CodecId::natural}},
-                       {"sign", {.codec = CodecId::sign}},
-                       {"top-k 1 %", {.codec = CodecId::top_k, .ratio = 0.01}, true},
-                       {"threshold 2.5", {.codec = CodecId::threshold, .threshold = 2.5}, true},
-                       {"random-k 1 %", {.codec = CodecId::random_k, .ratio = 0.01}, true}};
-  for (const Named& named : all) GOSSAMER_TRY(add_codec(named.name, named.options, named.sparse));
+  for (const NamedCodec& named : dense_codecs()) GOSSAMER_TRY(add_codec(named.name, named.options, false));
+  GOSSAMER_TRY(add_codec("top-k 1 %", {.codec = CodecId::top_k, .ratio = 0.01}, true));
+  GOSSAMER_TRY(add_codec("threshold 2.5", {.codec = CodecId::threshold, .threshold = 2.5}, true));
+  GOSSAMER_TRY(add_codec("random-k 1 %", {.codec = CodecId::random_k, .ratio = 0.01}, true));
   return {};
 }
 
@@ -172,11 +138,11 @@ Result<> Bench::run(const DeviceBench& how, const std::function<void(const Kerne
       ratios.push_back(bytes / of_kernel / (8.0 * static_cast<double>(n_) / of_limit));
     }
     KernelRow result{.name = one.name, .elements = n_, .threads = 0, .bytes = bytes};
-    result.seconds = median(seconds);
+    result.seconds = median_of(seconds);
     result.best_seconds = *std::min_element(seconds.begin(), seconds.end());
     result.limit = "device copy";
-    result.limit_bytes_per_second = 8.0 * static_cast<double>(n_) / median(limits);
-    result.ratio = median(ratios);
+    result.limit_bytes_per_second = 8.0 * static_cast<double>(n_) / median_of(limits);
+    result.ratio = median_of(ratios);
     row(result);
   }
   return {};

@@ -36,19 +36,14 @@ nlohmann::ordered_json to_json(const KernelRow& row) {
                                 {"machine_was_busy", row.busy}};
   if (!row.peer.empty()) {
     one["peer"] = row.peer;
-    if (row.peer_seconds > 0) {
-      one["peer_seconds"] = row.peer_seconds;
-      one["gain"] = row.gain;
-    } else {
-      one["peer_absent"] = true;
-    }
+    one["peer_seconds"] = row.peer_seconds;
+    one["gain"] = row.gain;
   }
   return one;
 }
 
 void print(const KernelRow& row) {
-  std::string peer;
-  if (!row.peer.empty()) peer = row.peer_seconds > 0 ? fmt::format("{:.1f} x {}", row.gain, row.peer) : fmt::format("{}: absent", row.peer);
+  const std::string peer = row.peer.empty() ? "" : fmt::format("{:.1f} x {}", row.gain, row.peer);
   fmt::print("{:<34} {:>6.4g} M {:>2} {:>9.3f} ms {:>7.1f} GB/s  {:>5.2f}{} of {} {:.1f} GB/s  {}\n", row.name,
              static_cast<double>(row.elements) / 1e6, row.threads, row.seconds * 1e3, row.bytes / row.seconds / 1e9, row.ratio,
              row.busy ? "*" : " ", row.limit, row.limit_bytes_per_second / 1e9, peer);
@@ -90,7 +85,15 @@ int run(Options options) {
       print(row);
   };
   if (!options.json) fmt::print("implementation: {}\n", only_gpu ? "cuda" : options.bench.kernels->name);
-  if (!only_gpu) measure_kernels(options.bench, show);
+  TorchFound torch{.version = "", .skipped = "its rows are those of the processor"};
+  if (!only_gpu) {
+    auto measured = measure_kernels(options.bench, show);
+    if (!measured) {
+      fmt::print(stderr, "gossamer: {}\n", measured.error().message);
+      return exit_code(measured.error().code);
+    }
+    torch = std::move(*measured);
+  }
   // On a GPU only what was asked for, or what comes after all the rows of the processor.
   Result<std::string> gpu = fail(Errc::unsupported, fmt::format("--implementation {} was asked for", options.implementation));
   if (only_gpu || options.implementation.empty()) gpu = measure_gpu(options, show);
@@ -100,11 +103,15 @@ int run(Options options) {
   }
   if (options.json) {
     nlohmann::ordered_json all{{"implementation", only_gpu ? "cuda" : options.bench.kernels->name}, {"rows", rows}};
+    if (!torch.version.empty()) all["torch"] = torch.version;
+    if (!torch.skipped.empty()) all["torch_skipped"] = torch.skipped;
     all[gpu ? "gpu" : "gpu_skipped"] = gpu ? *gpu : gpu.error().message;
     fmt::print("{}\n", all.dump(2));
     return 0;
   }
   if (busy) fmt::print("* the machine was busy: processor time, not that of the clock\n");
+  if (!torch.version.empty()) fmt::print("torch: {}, which finds the same k-th magnitude\n", torch.version);
+  if (!torch.skipped.empty()) fmt::print("torch's rows skipped: {}\n", torch.skipped);
   if (gpu)
     fmt::print("rows of 0 threads: {}\n", *gpu);
   else
@@ -123,6 +130,7 @@ void add_bench_kernels(CLI::App& bench, int* code) {
   kernels->add_option("--repetitions", options->bench.repetitions, "Measurements of which the median is given; default 9")->check(CLI::Range(1, 10000));
   kernels->add_option("--only", options->bench.only, "Only rows whose name contains this")->type_name("TEXT");
   kernels->add_option("--implementation", options->implementation, "Who does the work, instead of the best one and the GPU: scalar, AVX2, ..., cuda")->type_name("NAME");
+  kernels->add_option("--torch", options->bench.torch, "The Python whose torch is measured beside ours; default python3, and nothing for \"\"")->type_name("PROGRAM");
   kernels->add_flag("--json", options->json, "As JSON");
   kernels->callback([options, code] { *code = run(*options); });
 }

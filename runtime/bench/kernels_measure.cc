@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <ctime>
 #include <cstring>
+#include <ctime>
+#include <limits>
 #include <memory>
 #include <new>
 #include <numeric>
@@ -16,6 +16,7 @@
 #include "kernels/compressor.h"
 #include "kernels/parallel.h"
 #include "kernels/vector.h"
+#include "runtime/bench/torch_reference.h"
 
 namespace gossamer {
 namespace {
@@ -67,23 +68,6 @@ Time time_of(std::size_t threads, std::size_t times, const std::function<void()>
 // Nobody else had our processors.
 bool undisturbed(const Time& time) { return time.processor >= 0.93 * time.clock; }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// Normally distributed numbers, by the sum of uniform ones: only their spread matters here, and there are many.
-void fill(std::span<float> x, std::uint32_t seed) {
-  std::uint64_t state = seed * 0x9E3779B97F4A7C15u + 1;
-  for (float& value : x) {
-    state += 0x9E3779B97F4A7C15u;
-    std::uint64_t z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    const auto part = [z](int shift) { return static_cast<float>((z >> shift) & 0xffff); };
-    value = (part(0) + part(16) + part(32) + part(48) - 131070.0f) * (1.0f / 37837.0f);
-  }
-}
-
 struct Case {
   std::string name;
   double bytes = 0;  // per element
@@ -100,12 +84,12 @@ class Bench {
       : bench_(bench), n_(elements), layout_(Layout::flat(elements)), pages_(5) {
     for (std::size_t i = 0; i < pages_.size(); ++i) {
       pages_[i] = std::make_unique<Pages>(4 * n_);
-      if (i < 3) fill(vector(i), static_cast<std::uint32_t>(i + 1));
+      if (i < 3) fill_normal(vector(i), i + 1);
     }
     payload_ = std::make_unique<Pages>(4 * n_ + n_ / 32 + 4096);
   }
 
-  void run(std::size_t threads, const std::function<void(const KernelRow&)>& row);
+  Result<> run(std::size_t threads, const std::function<void(const KernelRow&)>& row, TorchFound* torch);
 
  private:
   std::span<float> vector(std::size_t i) { return pages_[i]->floats().first(n_); }
@@ -115,9 +99,8 @@ class Bench {
   std::span<float> out() { return vector(3); }
   std::span<float> aside() { return vector(4); }
 
-  void add(Case one) {
-    if (bench_.only.empty() || one.name.find(bench_.only) != std::string::npos) cases_.push_back(std::move(one));
-  }
+  bool asked_for(const std::string& name) const { return bench_.only.empty() || name.find(bench_.only) != std::string::npos; }
+  void add(Case one) { cases_.push_back(std::move(one)); }
   void add_vectors(Stream& stream);
   void add_codecs(Stream& stream);
   void add_sparse(Stream& stream);
@@ -127,6 +110,8 @@ class Bench {
     GOSSAMER_CHECK(made.has_value(), "the benchmark's own options");
     return std::move(*made);
   }
+  std::size_t kept() const { return std::max<std::size_t>(1, n_ / 100); }
+  float least_kept(Stream& stream);
   double payload_bytes(const Compressor& codec) const {
     return static_cast<double>(codec.capacity(layout_)) / static_cast<double>(n_);
   }
@@ -167,22 +152,7 @@ void Bench::add_vectors(Stream& stream) {
 }
 
 void Bench::add_codecs(Stream& stream) {
-  struct Named {
-    const char* name;
-    CompressionOptions options;
-  };
-  const Named all[] = {{"bf16", {.codec = CodecId::bf16}},
-                       {"fp16", {.codec = CodecId::fp16}},
-                       {"fp8", {.codec = CodecId::fp8}},
-                       {"int8", {.codec = CodecId::int8}},
-                       {"int4", {.codec = CodecId::int4}},
-                       {"qsgd 8 bits", {.codec = CodecId::qsgd, .levels = 127}},
-                       {"qsgd 4 bits", {.codec = CodecId::qsgd, .levels = 7}},
-                       {"terngrad", {.codec = CodecId::terngrad}},
-                       {"qsgd 8 bits, 2-norm", {.codec = CodecId::qsgd, .levels = 127, .norm = Norm::two}},
-                       {"natural", {.codec = CodecId::natural}},
-                       {"sign", {.codec = CodecId::sign}}};
-  for (const Named& named : all) {
+  for (const NamedCodec& named : dense_codecs()) {
     const auto c = codec(named.options);
     const double code = payload_bytes(*c);
     const auto encode = [&stream, this, c] {
@@ -213,7 +183,7 @@ void Bench::add_codecs(Stream& stream) {
 }
 
 void Bench::add_sparse(Stream& stream) {
-  const std::size_t k = std::max<std::size_t>(1, n_ / 100);
+  const std::size_t k = kept();
   const auto top = codec({.codec = CodecId::top_k, .ratio = 0.01});
   const double sent = payload_bytes(*top);
   add({"top-k 1 %", 4 + sent, true, [&stream, this, top] { must(top->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); },
@@ -238,7 +208,20 @@ void Bench::add_sparse(Stream& stream) {
        [&stream, this, random] { must(random->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); }});
 }
 
-void Bench::run(std::size_t threads, const std::function<void(const KernelRow&)>& row) {
+// The smallest magnitude that our top-k sends.
+float Bench::least_kept(Stream& stream) {
+  const auto top = codec({.codec = CodecId::top_k, .ratio = 0.01});
+  const auto used = top->encode(stream, x(), layout_, 1, payload_->bytes());
+  must(used.has_value());
+  const WeightedPayload one{payload_->bytes().first(*used)};
+  must(top->decode(stream, {&one, 1}, layout_, {.target = DecodeTo::assign, .out = aside()}).has_value());
+  float least = std::numeric_limits<float>::infinity();
+  for (const float value : aside())
+    if (value != 0) least = std::min(least, std::abs(value));
+  return least;
+}
+
+Result<> Bench::run(std::size_t threads, const std::function<void(const KernelRow&)>& row, TorchFound* torch) {
   std::unique_ptr<Stream> stream = threads == 1 ? std::make_unique<Stream>() : std::make_unique<ThreadedStream>(threads);
   cases_.clear();
   add_vectors(*stream);
@@ -254,7 +237,22 @@ void Bench::run(std::size_t threads, const std::function<void(const KernelRow&)>
       must(best_kernels().largest(x().data() + begin, nullptr, end - begin) > 0);
     });
   };
+  std::vector<bench::TorchTime> beside;
+  if (torch->skipped.empty() && (asked_for("top-k 1 %") || asked_for("encode bf16") || asked_for("encode int8") || asked_for("encode qsgd 8 bits") || asked_for("mix of 3"))) {
+    auto measured = bench::measure_torch({.python = bench_.torch, .x = x(), .kept = kept(), .threads = threads});
+    if (measured) {
+      torch->version = measured->version;
+      beside = std::move(measured->times);
+      if (const float ours = least_kept(*stream); ours != measured->least_kept)
+        return fail(Errc::internal, fmt::format("the least of the {} largest magnitudes is {}, and torch.topk says {}", kept(), ours, measured->least_kept));
+    } else if (measured.error().code == Errc::unsupported) {
+      torch->skipped = measured.error().message;
+    } else {
+      return fail("torch", measured.error());
+    }
+  }
   for (const Case& one : cases_) {
+    if (!asked_for(one.name)) continue;
     KernelRow result{.name = one.name, .elements = n_, .threads = threads, .bytes = one.bytes * static_cast<double>(n_)};
     result.limit = one.reads ? "read" : "copy";
     result.peer = one.peer;
@@ -280,50 +278,39 @@ void Bench::run(std::size_t threads, const std::function<void(const KernelRow&)>
       limits.push_back(result.busy ? limit.processor : limit.clock);
       ratios.push_back(result.bytes / seconds.back() / (limit_bytes / limits.back()));
     }
-    result.seconds = median(seconds);
+    result.seconds = median_of(seconds);
     result.best_seconds = *std::min_element(seconds.begin(), seconds.end());
-    result.limit_bytes_per_second = limit_bytes / median(limits);
-    result.ratio = median(ratios);
+    result.limit_bytes_per_second = limit_bytes / median_of(limits);
+    result.ratio = median_of(ratios);
     if (one.run_peer) {
       // What is one thread's work is timed as such.
       std::vector<double> peers;
       for (std::size_t r = 0; r < 3; ++r) peers.push_back(time_of(one.peer_threads ? threads : 1, 1, one.run_peer).processor);
-      result.peer_seconds = median(peers);
+      result.peer_seconds = median_of(peers);
       result.gain = result.peer_seconds / result.seconds;
     }
     row(result);
-    if (one.name == "top-k 1 %") {
-      KernelRow torch = result;
-      torch.peer = "torch.topk";
-      torch.peer_seconds = torch_topk_seconds(n_, std::max<std::size_t>(1, n_ / 100), threads);
-      torch.gain = torch.peer_seconds / torch.seconds;
-      row(torch);
+    for (const bench::TorchTime& time : beside) {
+      if (time.row != one.name) continue;
+      result.peer = time.what;
+      result.peer_seconds = time.seconds;
+      result.gain = time.seconds / result.seconds;
+      row(result);
     }
   }
+  return {};
 }
 
 }  // namespace
 
-double torch_topk_seconds(std::size_t elements, std::size_t kept, std::size_t threads) {
-  const std::string command = fmt::format(
-      "python3 -c 'import time, torch; torch.set_num_threads({}); x = torch.randn({}); t = []\n"
-      "for _ in range(3):\n"
-      "  a = time.perf_counter(); torch.topk(x.abs(), {}, sorted=False); t.append(time.perf_counter() - a)\n"
-      "print(sorted(t)[1])' 2>/dev/null",
-      threads, elements, kept);
-  FILE* const pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) return 0;
-  double seconds = 0;
-  if (std::fscanf(pipe, "%lf", &seconds) != 1) seconds = 0;
-  ::pclose(pipe);
-  return seconds;
-}
-
-void measure_kernels(const KernelBench& bench, const std::function<void(const KernelRow&)>& row) {
+Result<TorchFound> measure_kernels(const KernelBench& bench, const std::function<void(const KernelRow&)>& row) {
+  TorchFound torch;
+  if (bench.torch.empty()) torch.skipped = "not asked for";
   for (const std::size_t elements : bench.elements) {
     Bench one(bench, elements);
-    for (const std::size_t threads : bench.threads) one.run(threads, row);
+    for (const std::size_t threads : bench.threads) GOSSAMER_TRY(one.run(threads, row, &torch));
   }
+  return torch;
 }
 
 }  // namespace gossamer

@@ -1,6 +1,7 @@
 // `gossamer bench` measures what it says.  Two wires only: what spins on a machine that has other things to do takes long.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -56,6 +57,53 @@ TEST(BenchExchange, RefusesANumberThatIsNone) {
   const Ended run = gossamer({"bench", "exchange", "--parameters", "many"}, scratch);
   EXPECT_EQ(run.code, 2);
   EXPECT_NE(run.err.find("--parameters many"), std::string::npos) << run.err;
+}
+
+// Stands in for a Python with torch: sorts, and is `off` by so much.
+std::string python_that_is(const Scratch& scratch, const std::string& off) {
+  const std::string path = scratch.file("python", "#!/usr/bin/env python3\nimport array, sys\n"
+                                                  "x = array.array('f', open(sys.argv[3], 'rb').read())\n"
+                                                  "assert len(x) == int(sys.argv[4])\n"
+                                                  "least = sorted(map(abs, x), reverse=True)[int(sys.argv[5]) - 1] + " + off + "\n"
+                                                  "print('version', 'none', sep='\\t')\n"
+                                                  "print('least', least.hex(), sep='\\t')\n"
+                                                  "print('time', 'top-k 1 %', 'a sort', 0.25, sep='\\t')\n");
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  return path;
+}
+
+Words kernels_beside(const std::string& python) {
+  return {"bench", "kernels", "--millions", "0.01", "--threads", "1", "--repetitions", "1", "--only", "top-k", "--implementation", "scalar", "--json", "--torch", python};
+}
+
+TEST(BenchKernels, StandsBesideTorchAndFindsTheSame) {
+  Scratch scratch;
+  const Ended run = gossamer(kernels_beside(python_that_is(scratch, "0.0")), scratch);
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto report = nlohmann::json::parse(run.out);
+  EXPECT_EQ(report["torch"], "none");
+  bool beside = false;
+  for (const auto& row : report["rows"])
+    if (row["name"] == "top-k 1 %" && row["peer"] == "a sort") {
+      beside = true;
+      EXPECT_EQ(row["peer_seconds"], 0.25);
+      EXPECT_NEAR(row["gain"].get<double>(), 0.25 / row["seconds"].get<double>(), 1e-6);
+    }
+  EXPECT_TRUE(beside) << run.out;
+}
+
+TEST(BenchKernels, FailWhereTorchFindsSomethingElse) {
+  Scratch scratch;
+  const Ended run = gossamer(kernels_beside(python_that_is(scratch, "0.001")), scratch);
+  EXPECT_NE(run.code, 0);
+  EXPECT_NE(run.err.find("torch.topk says"), std::string::npos) << run.err;
+}
+
+TEST(BenchKernels, SayWhyTorchIsNotBesideThem) {
+  Scratch scratch;
+  const Ended run = gossamer(kernels_beside("/nowhere/python"), scratch);
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_NE(nlohmann::json::parse(run.out)["torch_skipped"].get<std::string>().find("/nowhere/python"), std::string::npos);
 }
 
 TEST(BenchTransport, RefusesAWireThatDoesNotExist) {

@@ -8,7 +8,9 @@
 #include <set>
 
 #include "base/file.h"
+#include "transports/device_memory.h"
 #include "transports/ofi.h"
+#include "transports/ucx.h"
 
 #ifdef GOSSAMER_HAVE_UCX
 #include <ucp/api/ucp.h>
@@ -89,6 +91,11 @@ Finding find_ucx() {
   finding.detail = ucp_get_version_string();
   const auto transports = ucx_transports();
   finding.items.assign(transports.begin(), transports.end());
+  const bool knows_cuda = ucx_knows_cuda();
+  finding.detail += knows_cuda ? ", memory of the host and of CUDA devices" : ", memory of the host";
+  if (!knows_cuda && make_cuda_memory())
+    finding.remedy = "for puts from and to GPU memory: a UCX that was configured --with-cuda (a package of its own in some distributions, "
+                     "ucx-cuda), and cuda_copy in UCX_TLS where that is set";
   const bool reaches_others = std::any_of(transports.begin(), transports.end(),
                                           [](const std::string& name) { return !name.starts_with("self"); });
   if (!reaches_others) {
@@ -116,6 +123,16 @@ Finding find_libfabric() {
     return finding;
   }
   finding.items = ofi_providers();
+  // What providers offer depends on how this libfabric was built, which only shows when such memory is registered.
+  if (const auto device = make_cuda_memory()) {
+    const auto direct = make_ofi({.device = {*device, DevicePath::direct}});
+    finding.detail += direct ? ", memory of the host and of CUDA devices" : ", memory of the host";
+    if (!direct) finding.remedy = "for puts from and to GPU memory: " + direct.error().message;
+  } else {
+    const auto offering = ofi_device_providers();
+    finding.detail += offering.empty() ? ", memory of the host"
+                                       : fmt::format(", memory of the host ({} would take that of devices: there is none to try)", fmt::join(offering, ", "));
+  }
   if (finding.items.empty()) {
     finding.state = Finding::State::problem;
     finding.remedy = "no provider of it carries reliable datagrams here; `fi_info -l` lists what it was built with";

@@ -99,7 +99,7 @@ class CoreFabric final : public Fabric {
       if (state_->down) return fail(Errc::peer_gone, "cannot map a region: the peer has gone");
       GOSSAMER_TRY_ASSIGN(const wire::RegionKey key, wire::check_key(remote, state_->nonce()));
       if (!core_->is_mapped(*state_) || key.memory.size == 0)
-        return fail(Errc::unsupported, "this peer's memory is not mapped: it is on another machine, or the memory is its caller's");
+        return fail(Errc::unsupported, "this peer's memory is not mapped: it is on another machine, or the memory is its caller's or a device's");
       if (key.memory.size != key.size) return fail(Errc::corrupt, "the region's handle is not of its size");
       GOSSAMER_TRY_ASSIGN(SharedMemory memory, SharedMemory::open(key.memory, SharedMemory::Access::read));
       return std::make_unique<OwnMapping>(std::move(memory));
@@ -137,7 +137,7 @@ class CoreFabric final : public Fabric {
   FabricLimits limits() const override {
     return {.put_size_max = std::size_t{1} << 40,
             .puts_in_flight_max = core_->options().puts_in_flight_max,
-            .device_memory = false,
+            .device_memory = core_->options().device.memory != nullptr,
             .reliable = true};
   }
   Traffic traffic() const override { return core_->traffic(); }
@@ -147,10 +147,14 @@ class CoreFabric final : public Fabric {
     GOSSAMER_TRY_ASSIGN(auto state, core_->map({nullptr, size, MemoryKind::host}, size));
     return std::make_unique<OwnRegion>(core_, std::move(state));
   }
+  Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override {
+    if (!core_->options().device.memory) return Fabric::allocate_device(size);
+    GOSSAMER_TRY_ASSIGN(auto state, core_->map({nullptr, size, MemoryKind::cuda}, size));
+    return std::make_unique<OwnRegion>(core_, std::move(state));
+  }
   Result<std::unique_ptr<Region>> add_region(MemoryView memory) override {
-    if (memory.kind != MemoryKind::host)
-      return fail(Errc::unsupported, "the " + std::string(Core::kName) +
-                                         " fabric takes host memory only; stage device memory through allocate()");
+    if (memory.kind != MemoryKind::host && !core_->options().device.memory)
+      return fail(Errc::unsupported, "the " + std::string(Core::kName) + " fabric has no device: it was made for host memory only");
     if (memory.data == nullptr && memory.size > 0)
       return fail(Errc::invalid_argument, "cannot register memory at a null address");
     GOSSAMER_TRY_ASSIGN(auto state, core_->map(memory, 0));

@@ -82,13 +82,14 @@ class Link {
   // Errors: corrupt when the key is not this fabric's; peer_gone.
   virtual Result<std::unique_ptr<Target>> open(const RemoteRegion& region) = 0;
 
-  // For memory that the peer has from allocate().  Errors: unsupported where this peer's memory cannot be mapped; corrupt and
+  // For host memory that the peer has from allocate().  Errors: unsupported where this peer's memory cannot be mapped; corrupt and
   // peer_gone as above; io.
   virtual Result<std::unique_ptr<Mapping>> map(const RemoteRegion& region);
 
   // ok: started, and an Ended with its token will follow.
   // would_block: nothing was started.  peer_gone: this link will never accept another put.
   // invalid_argument: the put reaches outside its source or target, or its notice is too long.
+  // io: it is about memory of a device, which could not be copied (description() says why); nothing was started.
   virtual Errc put(const Put& put) = 0;
 
   // A notice without a put, and without a completion.  Same results.
@@ -131,7 +132,7 @@ struct FabricEvents {
 struct FabricLimits {
   std::size_t put_size_max = 0;
   std::size_t puts_in_flight_max = 0;  // per link
-  bool device_memory = false;
+  bool device_memory = false;  // it has a device, see allocate_device()
   bool reliable = true;
 };
 
@@ -158,7 +159,11 @@ class Fabric {
 
   // Memory that the fabric allocates where it likes best, zeroed, registered for sending and for receiving puts.
   virtual Result<std::unique_ptr<Region>> allocate(std::size_t size) = 0;
-  // Registers the caller's memory, which must outlive the Region.
+  // The same on the device that the fabric was made with (transports/device_memory.h).  Its addresses are not for the CPU:
+  // DeviceMemory::copy() takes bytes in and out.  Work of the device that writes a put's source has ended before the put;
+  // work that begins after a notice sees the bytes.  Notices are host memory always.  Errors: unsupported without a device.
+  virtual Result<std::unique_ptr<Region>> allocate_device(std::size_t size);
+  // Registers the caller's memory, which must outlive the Region; the host's, or that device's.
   virtual Result<std::unique_ptr<Region>> add_region(MemoryView memory) = 0;
 
   // Starts connecting; puts may follow at once.  A peer that cannot be reached shows as a link that goes down.
@@ -173,5 +178,9 @@ class Fabric {
   // Prepares for sleeping on wait_fd().  False: something is pending, poll() again first.
   virtual bool arm() = 0;
 };
+
+inline Result<std::unique_ptr<Region>> Fabric::allocate_device(std::size_t) {
+  return fail(Errc::unsupported, "the " + std::string(name()) + " fabric has no device: it was made for host memory only");
+}
 
 }  // namespace gossamer

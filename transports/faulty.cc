@@ -275,6 +275,9 @@ std::string FaultyFabric::address() const {
 Result<std::unique_ptr<Region>> FaultyFabric::allocate(std::size_t size) {
   return state_->inner->allocate(size);
 }
+Result<std::unique_ptr<Region>> FaultyFabric::allocate_device(std::size_t size) {
+  return state_->inner->allocate_device(size);
+}
 Result<std::unique_ptr<Region>> FaultyFabric::add_region(MemoryView memory) {
   return state_->inner->add_region(memory);
 }

@@ -69,6 +69,7 @@ class FaultyFabric final : public Fabric {
   Traffic traffic() const override;
   std::string address() const override;
   Result<std::unique_ptr<Region>> allocate(std::size_t size) override;
+  Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override;
   Result<std::unique_ptr<Region>> add_region(MemoryView memory) override;
   Result<std::unique_ptr<Link>> connect(std::string_view address) override;
   void poll(FabricEvents* events) override;

@@ -29,6 +29,15 @@ struct SharedRegion {
   bool retired = false;  // guarded by mutex
   MemoryView memory;
   AlignedBuffer<std::byte> owned;  // what `memory` views, if the fabric allocated it: then whoever maps it keeps it
+  std::shared_ptr<DeviceMemory> device;  // whose memory it is, if not the host's
+  bool owns_device_memory = false;
+
+  SharedRegion() = default;
+  SharedRegion(const SharedRegion&) = delete;
+  SharedRegion& operator=(const SharedRegion&) = delete;
+  ~SharedRegion() {
+    if (owns_device_memory) device->release(memory.data);
+  }
 };
 
 class LoopbackMapping final : public Mapping {
@@ -115,15 +124,13 @@ struct Local {
   Traffic traffic;
   std::uint32_t next_link = 0;
   std::uint64_t next_region = 0;
+  std::string device_trouble;  // why bytes of a device could not be copied, the last time
 };
 
 class LoopbackRegion final : public Region {
  public:
-  LoopbackRegion(std::shared_ptr<Local> local, std::uint64_t id, AlignedBuffer<std::byte> owned,
-                 MemoryView memory)
-      : local_(std::move(local)), id_(id) {
-    shared_->memory = memory;
-    shared_->owned = std::move(owned);
+  LoopbackRegion(std::shared_ptr<Local> local, std::uint64_t id, std::shared_ptr<SharedRegion> shared)
+      : local_(std::move(local)), id_(id), shared_(std::move(shared)) {
     const std::lock_guard lock(local_->endpoint->mutex);
     local_->endpoint->regions.emplace(id_, shared_);
   }
@@ -144,12 +151,13 @@ class LoopbackRegion final : public Region {
             shared_->memory.size};
   }
   const Local* owner() const { return local_.get(); }
+  DeviceMemory* device() const { return shared_->device.get(); }
   const std::shared_ptr<std::size_t>& uses() const { return uses_; }
 
  private:
   std::shared_ptr<Local> local_;
   std::uint64_t id_;
-  std::shared_ptr<SharedRegion> shared_ = std::make_shared<SharedRegion>();
+  std::shared_ptr<SharedRegion> shared_;
   std::shared_ptr<std::size_t> uses_ = std::make_shared<std::size_t>(0);
 };
 
@@ -194,6 +202,7 @@ class LoopbackLink final : public Link {
 
   Result<std::unique_ptr<Mapping>> map(const RemoteRegion& remote) override {
     GOSSAMER_TRY_ASSIGN(auto region, find(remote));
+    if (region->device) return fail(Errc::unsupported, "memory of a device is not mapped: the CPU may not read it");
     if (region->owned.size() == 0) return fail(Errc::unsupported, "memory of a caller is not mapped: it may go at any time");
     return std::make_unique<LoopbackMapping>(std::move(region));
   }
@@ -213,11 +222,16 @@ class LoopbackLink final : public Link {
     Errc status = Errc::ok;
     if (put.size > 0) {
       const std::shared_lock lock(target->region().mutex);
-      if (target->region().retired)
+      const std::byte* const from = source->memory().data + put.source_offset;
+      std::byte* const to = target->region().memory.data + put.target_offset;
+      DeviceMemory* const device = target->region().device ? target->region().device.get() : source->device();
+      if (target->region().retired) {
         status = Errc::peer_gone;  // as a network card would: an access error, and the link is broken
-      else
-        std::memmove(target->region().memory.data + put.target_offset,
-                     source->memory().data + put.source_offset, put.size);
+      } else if (device == nullptr) {
+        std::memmove(to, from, put.size);
+      } else if (!copy_bytes(device, from, to, put.size, &local_->device_trouble)) {
+        return Errc::io;
+      }
     }
     if (status == Errc::ok) status = deliver(put.notice, put.size);
     if (status != Errc::ok) break_down();
@@ -349,11 +363,16 @@ class LoopbackFabric final : public Fabric {
   }
 
   std::string_view name() const override { return "loopback"; }
-  std::string description() const override { return "loopback: copies between the peers of this process"; }
+  std::string description() const override {
+    std::string text = "loopback: copies between the peers of this process";
+    if (const auto& device = local_->options.device.memory) text += ", and to and from " + device->name();
+    if (!local_->device_trouble.empty()) text += " (which failed: " + local_->device_trouble + ")";
+    return text;
+  }
   FabricLimits limits() const override {
     return {.put_size_max = std::size_t{1} << 40,
             .puts_in_flight_max = local_->options.puts_in_flight_max,
-            .device_memory = false,
+            .device_memory = local_->options.device.memory != nullptr,
             .reliable = true};
   }
   Traffic traffic() const override { return local_->traffic; }
@@ -363,21 +382,36 @@ class LoopbackFabric final : public Fabric {
 
   Result<std::unique_ptr<Region>> allocate(std::size_t size) override {
     try {
-      AlignedBuffer<std::byte> memory(size);
-      const MemoryView view{memory.data(), size, MemoryKind::host};
-      return std::make_unique<LoopbackRegion>(local_, ++local_->next_region, std::move(memory), view);
+      auto region = std::make_shared<SharedRegion>();
+      region->owned = AlignedBuffer<std::byte>(size);
+      region->memory = {region->owned.data(), size, MemoryKind::host};
+      return std::make_unique<LoopbackRegion>(local_, ++local_->next_region, std::move(region));
     } catch (const std::bad_alloc&) {
       return fail(Errc::io, "cannot allocate " + std::to_string(size) + " bytes: out of memory");
     }
   }
 
+  Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override {
+    auto region = std::make_shared<SharedRegion>();
+    region->device = local_->options.device.memory;
+    if (!region->device) return Fabric::allocate_device(size);
+    region->memory = {nullptr, size, MemoryKind::cuda};
+    if (size > 0) {
+      GOSSAMER_TRY_ASSIGN(region->memory.data, region->device->allocate(size));
+      region->owns_device_memory = true;
+    }
+    return std::make_unique<LoopbackRegion>(local_, ++local_->next_region, std::move(region));
+  }
+
   Result<std::unique_ptr<Region>> add_region(MemoryView memory) override {
-    if (memory.kind != MemoryKind::host)
-      return fail(Errc::unsupported, "the loopback fabric copies with the CPU and takes host memory only");
+    auto region = std::make_shared<SharedRegion>();
+    if (memory.kind != MemoryKind::host) region->device = local_->options.device.memory;
+    if (memory.kind != MemoryKind::host && !region->device)
+      return fail(Errc::unsupported, "the loopback fabric has no device: it was made for host memory only");
     if (memory.data == nullptr && memory.size > 0)
       return fail(Errc::invalid_argument, "cannot register memory at a null address");
-    return std::make_unique<LoopbackRegion>(local_, ++local_->next_region, AlignedBuffer<std::byte>(),
-                                            memory);
+    region->memory = memory;
+    return std::make_unique<LoopbackRegion>(local_, ++local_->next_region, std::move(region));
   }
 
   Result<std::unique_ptr<Link>> connect(std::string_view address) override {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 
+#include "transports/device_memory.h"
 #include "transports/fabric.h"
 
 namespace gossamer {
@@ -18,6 +19,8 @@ struct LoopbackOptions {
   // Notices of one link that the receiver has not polled yet; beyond it put() and notify() are would_block,
   // and the sender is woken when the receiver has polled.
   std::size_t notices_queued_max = 1024;
+  // For memory of a device: who has it.  Its path does not matter, since every put is one copy.
+  Device device;
 };
 
 // Where the loopback fabrics of one process find each other.  Created by the composition root.  Thread safe.

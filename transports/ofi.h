@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "transports/device_memory.h"
 #include "transports/fabric.h"
 
 namespace gossamer {
@@ -39,6 +40,9 @@ struct OfiOptions {
   std::size_t notices_in_flight_max = 256;
   // False: memory of neighbours on this machine is reached by libfabric, too, as it is where it cannot be mapped.
   bool map_neighbours = true;
+  // For memory of a device.  Direct: a provider is chosen that takes it (FI_HMEM), large puts are one-sided writes from device to
+  // device; make_ofi() is refused where there is none.
+  Device device;
   // How many calls of poll() the puts of a lost peer or a destroyed link may take to end by themselves before they are
   // given up.
   std::size_t abandon_polls = 100;
@@ -53,5 +57,9 @@ std::string ofi_version();
 
 // The providers of this machine that can carry a fabric, each with the networks that it reaches: "tcp;ofi_rxm (eth0, lo)".
 std::vector<std::string> ofi_providers();
+
+// The names of those that say they take memory of devices (FI_HMEM); whether this libfabric was built for the device at hand shows
+// when such memory is registered.
+std::vector<std::string> ofi_device_providers();
 
 }  // namespace gossamer

@@ -14,4 +14,6 @@ std::string ofi_version() { return {}; }
 
 std::vector<std::string> ofi_providers() { return {}; }
 
+std::vector<std::string> ofi_device_providers() { return {}; }
+
 }  // namespace gossamer

@@ -101,6 +101,7 @@ Result<> Core::open() {
     offer_.loopback = network.loopback;
   }
   GOSSAMER_TRY(post_all_receives());
+  if (options_.device.is_direct()) GOSSAMER_TRY(expect_device());
   nonce_ = wire::new_nonce();
   machine_ = wire::this_machine();
   open_ = true;
@@ -146,19 +147,43 @@ Result<> Core::post_all_receives() {
 }
 
 // None where the provider needs none: memory that only its owner uses.
-Result<Owned<fid_mr>> Core::register_memory(std::span<std::byte> memory, std::uint64_t access) {
+Result<Owned<fid_mr>> Core::register_memory(MemoryView memory, std::uint64_t access) {
   const int mode = offer_.info->domain_attr->mr_mode;
-  if ((access & FI_REMOTE_WRITE) == 0 && (mode & FI_MR_LOCAL) == 0) return Owned<fid_mr>();
+  const bool of_device = memory.kind != MemoryKind::host;
+  if ((access & FI_REMOTE_WRITE) == 0 && (mode & FI_MR_LOCAL) == 0 && !of_device) return Owned<fid_mr>();
   fid_mr* registered = nullptr;
-  int error = fi_mr_reg(domain_->domain.get(), memory.data(), memory.size(), access, 0, next_region_++, 0, &registered, nullptr);
+  const iovec bytes{memory.data, memory.size};
+  fi_mr_attr attributes{};
+  attributes.mr_iov = &bytes;
+  attributes.iov_count = 1;
+  attributes.access = access;
+  attributes.requested_key = next_region_++;
+  if (of_device) {
+    attributes.iface = FI_HMEM_CUDA;
+    attributes.device.cuda = options_.device.memory->device();
+  }
+  int error = fi_mr_regattr(domain_->domain.get(), &attributes, 0, &registered);
   Owned<fid_mr> owned(registered);
   if (error == 0 && (mode & FI_MR_ENDPOINT) != 0) {
     error = fi_mr_bind(registered, &endpoint_->fid, 0);
     if (error == 0) error = fi_mr_enable(registered);
   }
   if (error == 0) return owned;
-  return fail(Errc::io, say("libfabric cannot register " + std::to_string(memory.size()) + " bytes", error) +
+  return fail(Errc::io, say("libfabric cannot register " + std::to_string(memory.size) + " bytes" + (of_device ? " of a device" : ""), error) +
                             " (limits that matter: free memory, ulimit -l)");
+}
+
+// A provider may offer memory of devices though its libfabric was not built for this kind of them: that shows here.
+Result<> Core::expect_device() {
+  DeviceMemory& device = *options_.device.memory;
+  constexpr std::size_t kSize = 4096;
+  GOSSAMER_TRY_ASSIGN(std::byte* const memory, device.allocate(kSize));
+  const auto registered = register_memory({memory, kSize, MemoryKind::cuda}, FI_SEND | FI_WRITE | FI_REMOTE_WRITE);
+  device.release(memory);
+  if (registered) return {};
+  return fail(Errc::unsupported, registered.error().message + ": this libfabric does not take memory of " + device.name() +
+                                     " (take one that was configured --with-cuda; for InfiniBand load nvidia-peermem; or move bytes through "
+                                     "host memory, DevicePath::staged)");
 }
 
 Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t allocate_size) {
@@ -166,14 +191,20 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
   auto region = std::make_shared<RegionState>();
   region->domain = domain_;
   region->memory = memory;
-  if (allocate_size > 0) {
+  const bool direct = memory.kind == MemoryKind::host || options_.device.is_direct();
+  if (memory.kind != MemoryKind::host) region->device = options_.device.memory;
+  if (allocate_size > 0 && region->device) {
+    GOSSAMER_TRY_ASSIGN(region->memory.data, region->device->allocate(allocate_size));
+    region->allocated = true;
+    region->writable = offer_.writes && direct;
+  } else if (allocate_size > 0) {
     GOSSAMER_TRY_ASSIGN(region->shared, SharedMemory::create(allocate_size));
     region->memory.data = region->shared.bytes().data();
     region->writable = offer_.writes;
   }
-  if (region->memory.size > 0) {
+  if (region->memory.size > 0 && direct) {
     GOSSAMER_TRY_ASSIGN(region->registered,
-                        register_memory(region->memory.bytes(), FI_SEND | FI_WRITE | (region->writable ? FI_REMOTE_WRITE : 0)));
+                        register_memory(region->memory, FI_SEND | FI_WRITE | (region->writable ? FI_REMOTE_WRITE : 0)));
   }
   region->id = next_region_++;
   regions_.emplace(region->id, region);
@@ -183,7 +214,7 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
 void Core::retire(const std::shared_ptr<RegionState>& region) {
   regions_.erase(region->id);
   if (!open_ || !region->writable) return;
-  const bool pinned = (offer_.info->domain_attr->mr_mode & FI_MR_ALLOCATED) != 0;
+  const bool pinned = (offer_.info->domain_attr->mr_mode & FI_MR_ALLOCATED) != 0 || region->device;
   // The pages go back at once where nothing holds them, unless a neighbour still reads what it was lent there.
   if (!pinned) region->shared.stop_sharing();
   retired_.push_back(region);
@@ -230,6 +261,8 @@ std::string Core::description() const {
   if (offer_.writes) text += offer_.ordered ? "ordered behind it" : "once it is delivered";
   if (options_.map_neighbours) text += "; on one machine a copy into mapped memory";
   if (!unmapped_.empty()) text += " (not everywhere: " + unmapped_ + ")";
+  if (options_.device.memory) text += "; memory of " + options_.device.memory->name() + (options_.device.is_direct() ? " directly" : " through the host's");
+  if (!device_trouble_.empty()) text += " (which failed: " + device_trouble_ + ")";
   text += can_wait_ ? "; sleeps on the provider's descriptor"
                     : offer_.this_machine_only ? "; sleeps until a neighbour rings" : "; sleeps for a millisecond at most";
   return text;

@@ -38,10 +38,20 @@ struct Domain {
 };
 
 struct RegionState {
+  RegionState() = default;
+  RegionState(const RegionState&) = delete;
+  RegionState& operator=(const RegionState&) = delete;
+  ~RegionState() {
+    registered.reset();
+    if (device && allocated) device->release(memory.data);
+  }
+
   std::shared_ptr<Domain> domain;
   SharedMemory shared;     // what `memory` views, if it was allocated here
   Owned<fid_mr> registered;
   MemoryView memory;
+  std::shared_ptr<DeviceMemory> device;  // whose memory it is, if not the host's
+  bool allocated = false;
   std::uint64_t id = 0;
   bool writable = false;       // by peers, with one-sided writes
   std::size_t puts_named = 0;  // puts from it whose Ended has not been handed out
@@ -98,6 +108,7 @@ struct Outgoing {
   // The bytes that go before the message: by writes to `remote_key`, or as parts.
   const std::byte* data = nullptr;
   std::size_t size = 0, posted = 0;
+  std::unique_ptr<std::byte[]> staged;  // what `data` points to, if it was taken from a device
   bool by_writes = false;
   std::uint64_t remote_address = 0, remote_key = 0;
   Outgoing* whole = nullptr;  // what this is a part of
@@ -157,7 +168,8 @@ class Core {
   Result<> open();
   Result<> open_queue();
   Result<> post_all_receives();
-  Result<Owned<fid_mr>> register_memory(std::span<std::byte> memory, std::uint64_t access);
+  Result<Owned<fid_mr>> register_memory(MemoryView memory, std::uint64_t access);
+  Result<> expect_device();
   bool starved() const;
   void trust_queue_fd(bool trusted);
   bool all_sent() const { return queued_ == 0 && under_way_ == 0; }
@@ -180,6 +192,7 @@ class Core {
   bool post_receive(Operation& operation);
   bool reaches(const wire::Header& header, std::uint64_t size) const;
   void refuse(const wire::Header& header);
+  bool take_bytes(Outgoing& outgoing, const Put& put, std::byte* mapped);
 
   Outgoing* prepare(std::shared_ptr<Endpoint> endpoint, wire::Header header, std::span<const std::byte> notice);
   void recycle(Outgoing* outgoing);
@@ -218,6 +231,7 @@ class Core {
   std::string own_name_;            // libfabric's address of the endpoint
   std::string own_network_;         // the same for people
   std::string unmapped_;            // why memory of a neighbour could not be mapped, the last time
+  std::string device_trouble_;      // why bytes of the device could not be copied, the last time
   std::size_t body_max_ = 0;        // bytes of a put that one message carries
   std::size_t chunk_ = 0;           // bytes of one write
 

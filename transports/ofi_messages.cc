@@ -56,6 +56,7 @@ void Core::recycle(Outgoing* outgoing) {
   outgoing->source.reset();
   outgoing->message_posted = outgoing->by_writes = outgoing->queued = outgoing->given_up = false;
   outgoing->data = nullptr;
+  outgoing->staged.reset();
   outgoing->size = outgoing->posted = 0;
   outgoing->whole = nullptr;
   outgoing->status = Errc::ok;
@@ -67,9 +68,9 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std
   if (link->down || !open_) return Errc::peer_gone;
   if (link->puts >= options_.puts_in_flight_max) return Errc::would_block;
   std::byte* const mapped = remote != nullptr ? remote->mapped.bytes().data() : nullptr;
-  const std::byte* const data = put.size > 0 ? source->memory.data + put.source_offset : nullptr;
   const bool small = put.size <= body_max_;
-  const bool by_writes = !small && mapped == nullptr && offer_.writes && remote->writable;
+  const bool direct = !source || !source->device || options_.device.is_direct();
+  const bool by_writes = !small && mapped == nullptr && offer_.writes && remote->writable && direct;
   wire::Header header;
   header.kind = put.size > 0 && (mapped != nullptr || by_writes) ? wire::Kind::landed : wire::Kind::put;
   header.region = remote != nullptr ? remote->region : 0;
@@ -79,15 +80,12 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std
   outgoing->link = link;
   outgoing->source = source;
   outgoing->token = put.token;
-  if (header.kind == wire::Kind::put && small) {
-    if (data != nullptr) std::memcpy(outgoing->message.bytes + outgoing->message_size, data, put.size);
-    outgoing->message_size += put.size;
-  } else if (mapped != nullptr) {
-    std::memcpy(mapped + put.target_offset, data, put.size);
-  } else {
-    outgoing->data = data;
-    outgoing->size = put.size;
-    outgoing->by_writes = by_writes;
+  outgoing->by_writes = by_writes;
+  if (put.size > 0 && !take_bytes(*outgoing, put, mapped)) {
+    recycle(outgoing);
+    return Errc::io;
+  }
+  if (by_writes) {
     outgoing->remote_address = remote->base + put.target_offset;
     outgoing->remote_key = remote->key;
   }
@@ -97,6 +95,25 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std
   traffic_.puts_sent += 1;
   traffic_.notices_sent += 1;
   return send(outgoing);
+}
+
+// The bytes of a put go into its message, into the neighbour's memory, or stay to be written or sent in parts.  False: its device
+// does not give them.
+bool Core::take_bytes(Outgoing& outgoing, const Put& put, std::byte* mapped) {
+  DeviceMemory* const device = outgoing.source->device.get();
+  const std::byte* const data = outgoing.source->memory.data + put.source_offset;
+  if (outgoing.kind == wire::Kind::put && put.size <= body_max_) {
+    std::byte* const to = outgoing.message.bytes + outgoing.message_size;
+    outgoing.message_size += put.size;
+    return copy_bytes(device, data, to, put.size, &device_trouble_);
+  }
+  if (mapped != nullptr) return copy_bytes(device, data, mapped + put.target_offset, put.size, &device_trouble_);
+  outgoing.data = data;
+  outgoing.size = put.size;
+  if (device == nullptr || outgoing.by_writes) return true;
+  outgoing.staged.reset(new std::byte[put.size]);
+  outgoing.data = outgoing.staged.get();
+  return copy_bytes(device, data, outgoing.staged.get(), put.size, &device_trouble_);
 }
 
 Errc Core::notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice) {
@@ -375,12 +392,19 @@ void Core::deliver(const wire::Header& header, std::span<const std::byte> notice
       break;
     case wire::Kind::landed:
       if (!reaches(header, header.size)) return refuse(header);
+      if (DeviceMemory* const device = regions_.at(header.region)->device.get(); device != nullptr) {
+        if (const auto settled = device->settle(); !settled) {
+          device_trouble_ = settled.error().message;
+          return refuse(header);
+        }
+      }
       break;
     case wire::Kind::put:
     case wire::Kind::part:
       if (!body.empty()) {
         if (!reaches(header, body.size())) return refuse(header);
-        std::memcpy(regions_.at(header.region)->memory.data + header.offset, body.data(), body.size());
+        const RegionState& region = *regions_.at(header.region);
+        if (!copy_bytes(region.device.get(), body.data(), region.memory.data + header.offset, body.size(), &device_trouble_)) return refuse(header);
       }
       if (header.kind == wire::Kind::part) {
         traffic_.bytes_received += body.size();

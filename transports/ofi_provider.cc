@@ -23,18 +23,20 @@ constexpr std::uint64_t kMessagesBehindWrites = FI_ORDER_SAS | FI_ORDER_SAW;
 // What is asked of a provider.
 struct Wish {
   bool writes = true, ordered = true;
+  bool device = false;  // memory of devices, too
   std::uint64_t further_capabilities = 0;
 };
 
 Info ask(const std::string& provider, const Wish& wish) {
   const Info hints(fi_allocinfo());
   if (!hints) return nullptr;
-  hints->caps = FI_MSG | (wish.writes ? FI_RMA : 0) | wish.further_capabilities;
+  hints->caps = FI_MSG | (wish.writes ? FI_RMA : 0) | (wish.device ? FI_HMEM : 0) | wish.further_capabilities;
   hints->mode = FI_CONTEXT | FI_CONTEXT2;
   hints->ep_attr->type = FI_EP_RDM;
   hints->domain_attr->threading = FI_THREAD_DOMAIN;
   hints->domain_attr->resource_mgmt = FI_RM_ENABLED;
   hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_ENDPOINT;
+  if (wish.device) hints->domain_attr->mr_mode |= FI_MR_HMEM;
   hints->tx_attr->msg_order = hints->rx_attr->msg_order = wish.ordered ? kMessagesBehindWrites : kMessagesInOrder;
   // Without order the sender has to know when a write has been delivered.
   if (wish.writes && !wish.ordered) hints->tx_attr->op_flags = FI_DELIVERY_COMPLETE;
@@ -90,6 +92,12 @@ std::string join(const std::vector<std::string>& words) {
 
 constexpr Wish kWishes[] = {{true, true}, {true, false}, {false, false}};
 
+std::set<std::string> names_of(const fi_info* all) {
+  std::set<std::string> names;
+  for (const fi_info* info = all; info != nullptr; info = info->next) names.insert(info->fabric_attr->prov_name);
+  return names;
+}
+
 }  // namespace
 
 std::string say(const std::string& what, long error) {
@@ -98,7 +106,13 @@ std::string say(const std::string& what, long error) {
 
 Result<Offer> choose(const OfiOptions& options) {
   bool any = false;
-  for (const Wish& wish : kWishes) {
+  std::set<std::string> without_device;
+  for (Wish wish : kWishes) {
+    if (options.device.is_direct()) {
+      if (without_device.empty()) without_device = names_of(ask(options.provider, wish).get());
+      if (!wish.writes) break;  // messages carry copies
+      wish.device = true;
+    }
     const Info all = ask(options.provider, wish);
     any = any || all;
     const fi_info* best = pick(all.get(), options.interface);
@@ -109,11 +123,16 @@ Result<Offer> choose(const OfiOptions& options) {
     offer.info->tx_attr->op_flags = 0;  // asked for per operation
     offer.writes = wish.writes;
     offer.ordered = wish.ordered;
-    const Info far = ask(best->fabric_attr->prov_name, {wish.writes, wish.ordered, FI_REMOTE_COMM});
+    const Info far = ask(best->fabric_attr->prov_name, {wish.writes, wish.ordered, wish.device, FI_REMOTE_COMM});
     offer.this_machine_only = !far;
     offer.loopback = network_of(*best).loopback;
     return offer;
   }
+  if (!any && !without_device.empty())
+    return fail(Errc::unsupported, "libfabric " + ofi_version() + " has " + (options.provider.empty() ? "no provider" : "no provider `" + options.provider + "`") +
+                                       " that takes memory of devices (FI_HMEM) here; without it there are: " + join({without_device.begin(), without_device.end()}) +
+                                       " (take a libfabric that was configured --with-cuda and a provider such as verbs, efa or cxi; or move bytes "
+                                       "through host memory, DevicePath::staged)");
   const std::string there_are = "; here are: " + join(ofi_providers());
   if (any)
     return fail(Errc::invalid_argument, "libfabric" + (options.provider.empty() ? "" : "'s provider " + options.provider) +
@@ -153,6 +172,16 @@ std::vector<std::string> ofi_providers() {
   }
   for (std::size_t i = 0; i < providers.size(); ++i) providers[i] += " (" + networks[i] + ")";
   return providers;
+}
+
+std::vector<std::string> ofi_device_providers() {
+  std::set<std::string> names;
+  for (ofi::Wish wish : ofi::kWishes) {
+    wish.device = true;
+    if (!wish.writes) continue;
+    names.merge(ofi::names_of(ofi::ask({}, wish).get()));
+  }
+  return {names.begin(), names.end()};
 }
 
 }  // namespace gossamer

@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "transports/device_memory.h"
 #include "transports/fabric.h"
 
 namespace gossamer {
@@ -51,6 +52,9 @@ struct UcxOptions {
   std::size_t notices_in_flight_max = 256;
   // False: memory of neighbours on this machine is reached by messages, too, as it is where it cannot be mapped.
   bool map_neighbours = true;
+  // For memory of a device.  Direct: UCX takes it from there and puts it there (cuda_copy, cuda_ipc, GPUDirect); make_ucx() is
+  // refused where this UCX, or the transports chosen of it, know no such memory.
+  Device device;
   // How many calls of poll() the puts of a destroyed link may take to end by themselves, where UCX does not
   // tell that the peer is gone, before they are given up.
   std::size_t abandon_polls = 1000;
@@ -62,5 +66,9 @@ Result<std::unique_ptr<Fabric>> make_ucx(const UcxOptions& options = {});
 
 // "1.13.1", or empty where this build has no UCX.
 std::string ucx_version();
+
+// Whether UCX can take memory of a CUDA device here; a UCX that was built for it says no where there is no driver.  An empty
+// list of transports means what it means in UcxOptions.
+bool ucx_knows_cuda(const std::string& tls = {});
 
 }  // namespace gossamer

@@ -10,6 +10,8 @@ Result<std::unique_ptr<Fabric>> make_ucx(const UcxOptions&) {
       "newer, and build again with -Ducx=enabled");
 }
 
+bool ucx_knows_cuda(const std::string&) { return false; }
+
 std::string ucx_version() {
   return {};
 }

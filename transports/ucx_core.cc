@@ -40,19 +40,6 @@ std::string setting(const std::string& config, std::string_view name) {
   return config.substr(from, config.find('\n', from) - from);
 }
 
-// A dead peer is an ordinary event here and is reported by return values; UCX writes errors and warnings
-// about it, and about hardware that a machine does not have, to standard output.  UCX's log is quiet unless
-// UCX_LOG_LEVEL asks for something else than its default.  The level belongs to the UCX library and so to the
-// whole process.
-void quieten() {
-#ifdef GOSSAMER_UCX_HAS_LOG_LEVEL
-  std::array<char, 32> level{};
-  if (ucs_global_opts_get_value("LOG_LEVEL", level.data(), level.size()) != UCS_OK) return;
-  if (std::string_view(level.data()) == "WARN" || std::string_view(level.data()) == "warn")
-    (void)ucs_global_opts_set_value("LOG_LEVEL", "FATAL");
-#endif
-}
-
 // Whether anything that UCX has taken reaches another process: of "rc,self" a machine without a device leaves self, without a word.
 // UCX prints "#      resource 1  :  md 1  dev 1  flags -- tcp/lo".
 bool reaches_others(ucp_context_h context) {
@@ -66,14 +53,24 @@ bool reaches_others(ucp_context_h context) {
   return !any;  // another UCX may print it otherwise
 }
 
-struct ConfigDeleter {
-  void operator()(ucp_config_t* config) const { ucp_config_release(config); }
-};
-
 }  // namespace
+
+// A dead peer is an ordinary event here and is reported by return values; UCX writes errors and warnings
+// about it, and about hardware that a machine does not have, to standard output.  UCX's log is quiet unless
+// UCX_LOG_LEVEL asks for something else than its default.  The level belongs to the UCX library and so to the
+// whole process.
+void quieten() {
+#ifdef GOSSAMER_UCX_HAS_LOG_LEVEL
+  std::array<char, 32> level{};
+  if (ucs_global_opts_get_value("LOG_LEVEL", level.data(), level.size()) != UCS_OK) return;
+  if (std::string_view(level.data()) == "WARN" || std::string_view(level.data()) == "warn")
+    (void)ucs_global_opts_set_value("LOG_LEVEL", "FATAL");
+#endif
+}
 
 RegionState::~RegionState() {
   if (handle != nullptr) ucp_mem_unmap(context->get(), handle);
+  if (device && allocated) device->release(memory.data);
 }
 
 Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
@@ -86,7 +83,7 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &raw_config); status != UCS_OK)
     return fail(Errc::invalid_argument,
                 "UCX cannot read its settings (UCX_* in the environment): " + say(status));
-  const std::unique_ptr<ucp_config_t, ConfigDeleter> config(raw_config);
+  const Config config(raw_config);
   // Without it a connection to a machine that is switched off would block for minutes.
   std::vector<std::pair<std::string, std::string>> settings = {{"CONN_NB", "y"}};
   settings.insert(settings.end(), options.settings.begin(), options.settings.end());
@@ -135,6 +132,7 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   if (core->tls_ != "self" && !reaches_others(context))
     return fail(Errc::unsupported, "UCX reaches no other process by the transports '" + core->tls_ + "' on the devices '" + core->devices_ +
                                        "' (`ucx_info -d` lists what this machine has; rc, ud and dc need an RDMA device and rdma-core)");
+  if (options.device.is_direct()) GOSSAMER_TRY(expect_cuda(context, core->tls_));
 
   ucp_worker_params_t worker_params{};
   worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
@@ -198,6 +196,8 @@ std::string Core::description() const {
                      (loopback_only_ ? " (loopback: this machine only)" : "") +
                      "; advertises " + advertised(devices_) + "; a put is a copy into mapped memory on one machine, else an active message";
   if (!unmapped_.empty()) text += " (also to neighbours: " + unmapped_ + ")";
+  if (options_.device.memory) text += "; memory of " + options_.device.memory->name() + (options_.device.is_direct() ? " directly" : " through the host's");
+  if (!device_trouble_.empty()) text += " (which failed: " + device_trouble_ + ")";
   for (const auto& [nonce, endpoint] : endpoints_) {
     text += (endpoint->tells_failures ? "; lanes (failures are seen):" : "; lanes (failures are not seen):") +
             lanes(endpoint->handle);
@@ -211,21 +211,27 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
   region->context = context_;
   region->id = next_region_++;
   region->memory = memory;
+  if (memory.kind != MemoryKind::host) region->device = options_.device.memory;
   if (allocate_size > 0) {
-    GOSSAMER_TRY_ASSIGN(region->shared, SharedMemory::create(allocate_size));
+    if (region->device) {
+      GOSSAMER_TRY_ASSIGN(region->memory.data, region->device->allocate(allocate_size));
+    } else {
+      GOSSAMER_TRY_ASSIGN(region->shared, SharedMemory::create(allocate_size));
+      region->memory.data = region->shared.bytes().data();
+    }
     region->allocated = true;
-    region->memory.data = region->shared.bytes().data();
   }
-  if (region->memory.size > 0) {
+  if (region->memory.size > 0 && (!region->device || options_.device.is_direct())) {
     ucp_mem_map_params_t params{};
-    params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
+    params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH | UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE;
     params.address = region->memory.data;
     params.length = region->memory.size;
+    params.memory_type = region->device ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST;
     if (const ucs_status_t status = ucp_mem_map(context_->get(), &params, &region->handle);
         status != UCS_OK) {
       region->handle = nullptr;
-      return fail(Errc::io, "UCX cannot register " + std::to_string(memory.size) + " bytes: " + say(status) +
-                                " (limits that matter: free memory, ulimit -l)");
+      return fail(Errc::io, "UCX cannot register " + std::to_string(memory.size) + " bytes" + (region->device ? " of a device: " : ": ") +
+                                say(status) + " (limits that matter: free memory, ulimit -l)");
     }
   }
   regions_.emplace(region->id, region);

@@ -46,12 +46,19 @@ class Context {
 class Core;
 struct Outgoing;
 
+// UCX's log is quiet from now on unless UCX_LOG_LEVEL asks for it.
+void quieten();
+
+// Ok where the context can take memory of a CUDA device; else unsupported, and what helps.
+Result<> expect_cuda(ucp_context_h context, const std::string& tls);
+
 struct RegionState {
   ~RegionState();
 
   std::shared_ptr<Context> context;
   ucp_mem_h handle = nullptr;
   MemoryView memory;
+  std::shared_ptr<DeviceMemory> device;  // whose memory it is, if not the host's
   std::uint64_t id = 0;
   SharedMemory shared;         // what `memory` views, if it was allocated here
   bool allocated = false;      // then large puts land in it without a copy
@@ -119,6 +126,8 @@ struct Outgoing {
   Outgoing* whole = nullptr;
   std::size_t under_way = 0;  // this one, if it is with UCX, and its parts
   Errc status = Errc::ok;
+  ucs_memory_type_t memory_type = UCS_MEMORY_TYPE_HOST;  // of its bytes
+  std::unique_ptr<std::byte[]> staged;                   // these bytes, if they were taken from a device
   bool unseen = false;    // counted in unseen_
   bool given_up = false;  // its Ended has been handed out though UCX never ended it
   std::uint64_t token = 0;
@@ -172,8 +181,9 @@ class Core {
   struct Incoming {
     Core* core = nullptr;
     std::shared_ptr<RegionState> region;
-    std::unique_ptr<std::byte[]> bounce;  // for memory of the caller
+    std::unique_ptr<std::byte[]> bounce;  // for memory of the caller, or of a device that UCX does not know
     std::uint64_t offset = 0, size = 0;
+    std::uint64_t sender = 0;
     Notice notice;
   };
 
@@ -207,6 +217,7 @@ class Core {
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
 
   Outgoing* prepare(UcxWire wire, std::span<const std::byte> notice);
+  const std::byte* take_from_device(Outgoing* outgoing, const std::byte* data, std::size_t size);
   Errc send_parts(Outgoing* whole, const UcxWire& wire, const std::byte* data, std::size_t part);
   Errc send(Outgoing* outgoing, Endpoint& endpoint, const void* data, std::size_t size);
   Errc send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std::size_t size, bool direct);
@@ -248,6 +259,7 @@ class Core {
   bool loopback_only_ = false;  // its addresses mean nothing on another machine
   std::string tls_, devices_;
   std::string unmapped_;  // why memory of a neighbour could not be mapped, the last time
+  std::string device_trouble_;  // why bytes of the device could not be copied, the last time
 
   std::unordered_map<std::uint64_t, std::shared_ptr<RegionState>> regions_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Endpoint>> endpoints_;  // by nonce

@@ -35,6 +35,8 @@ void Core::recycle(Outgoing* outgoing) {
   outgoing->source.reset();
   outgoing->given_up = false;
   outgoing->whole = nullptr;
+  outgoing->memory_type = UCS_MEMORY_TYPE_HOST;
+  outgoing->staged.reset();
   outgoing->under_way = 0;
   outgoing->status = Errc::ok;
   if (std::exchange(outgoing->unseen, false)) --unseen_;
@@ -62,7 +64,7 @@ Errc Core::send_now(Outgoing* outgoing, ucp_ep_h endpoint, const void* data, std
                           UCP_OP_ATTR_FIELD_MEMORY_TYPE;
     params.cb.send = &Core::on_sent;
     params.user_data = outgoing;
-    params.memory_type = UCS_MEMORY_TYPE_HOST;
+    params.memory_type = outgoing->memory_type;
     // So that the receiver can refuse: it need not have a link of its own to us.
     params.flags = UCP_AM_SEND_FLAG_REPLY;
   }
@@ -115,20 +117,25 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
   outgoing->token = put.token;
   ++link->puts;
   if (source) ++source->puts_named;
-  const void* data = put.size > 0 ? source->memory.data + put.source_offset : nullptr;
+  const std::byte* data = put.size > 0 ? source->memory.data + put.source_offset : nullptr;
   std::size_t size = put.size;
+  Errc status = Errc::ok;
   if (wire.kind == Kind::landed) {
     // UCX's queues between processes publish a message only after the writes before it.
-    std::memcpy(mapped + put.target_offset, data, put.size);
+    if (!copy_bytes(source->device.get(), data, mapped + put.target_offset, put.size, &device_trouble_)) status = Errc::io;
     data = nullptr;
     size = 0;
+  } else if (data != nullptr && source->device) {
+    data = take_from_device(outgoing, data, size);
+    if (data == nullptr) status = Errc::io;
   }
-  Errc status = Errc::ok;
-  if (splits_ && size > kPart) {
+  if (status != Errc::ok) {
+    // Nothing was started.
+  } else if (splits_ && size > kPart) {
     // One large eager message is put together at the receiver before it is copied: 94 ms of CPU for 64 MiB over TCP, where parts
     // of it take 43 ms.  A put is never more than 2^16 of them.
     const std::size_t part = std::max(kPart, size / 60'000);
-    status = send_parts(outgoing, wire, source->memory.data + put.source_offset, part);
+    status = send_parts(outgoing, wire, data, part);
   } else {
     status = send(outgoing, *link->endpoint, data, size);
   }
@@ -143,6 +150,17 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
   traffic_.puts_sent += 1;
   traffic_.notices_sent += 1;
   return Errc::ok;
+}
+
+// Where UCX takes the bytes of a put from: from the device, if it knows it, else from host memory.  Null: they cannot be had.
+const std::byte* Core::take_from_device(Outgoing* outgoing, const std::byte* data, std::size_t size) {
+  if (options_.device.is_direct()) {
+    outgoing->memory_type = UCS_MEMORY_TYPE_CUDA;
+    return data;
+  }
+  outgoing->staged.reset(new std::byte[size]);
+  const bool copied = copy_bytes(options_.device.memory.get(), data, outgoing->staged.get(), size, &device_trouble_);
+  return copied ? outgoing->staged.get() : nullptr;
 }
 
 // All of it has been started, or as much as could be, and an Ended will follow; else nothing.
@@ -160,6 +178,7 @@ Errc Core::send_parts(Outgoing* whole, const UcxWire& wire, const std::byte* dat
     Outgoing* outgoing = prepare(header, {});
     outgoing->link = link;
     outgoing->whole = whole;
+    outgoing->memory_type = whole->memory_type;
     ++whole->under_way;
     const Errc status = send(outgoing, *link->endpoint, data + at, part);
     if (status == Errc::ok) continue;
@@ -308,7 +327,7 @@ ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> n
     return refuse(wire, param);
   std::byte* to = region->memory.data + wire.offset;
   if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0) {
-    std::memcpy(to, data, size);
+    if (!copy_bytes(region->device.get(), static_cast<const std::byte*>(data), to, size, &device_trouble_)) return refuse(wire, param);
     if (wire.kind == Kind::part) {
       receive_part(wire);
     } else {
@@ -324,9 +343,11 @@ ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> n
   incoming->region = region;
   incoming->offset = wire.offset;
   incoming->size = size;
+  incoming->sender = wire.from;
   incoming->notice.size = wire.notice_size;
   std::copy(notice.begin(), notice.end(), incoming->notice.data.begin());
-  if (!region->allocated) {
+  const bool to_device = region->device && region->allocated && options_.device.is_direct();
+  if (!to_device && (region->device || !region->allocated)) {
     incoming->bounce.reset(new std::byte[size]);
     to = incoming->bounce.get();
   }
@@ -336,7 +357,7 @@ ucs_status_t Core::receive_put(const UcxWire& wire, std::span<const std::byte> n
       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
   params.cb.recv_am = &Core::on_received;
   params.user_data = incoming;
-  params.memory_type = UCS_MEMORY_TYPE_HOST;
+  params.memory_type = to_device ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST;
   void* request = ucp_am_recv_data_nbx(worker_, data, to, size, &params);
   if (UCS_PTR_IS_ERR(request)) {
     incoming_.erase(incoming);
@@ -379,12 +400,21 @@ void Core::on_received(void* request, ucs_status_t status, std::size_t, void* us
 }
 
 void Core::received(Incoming& incoming, ucs_status_t status) {
-  if (status == UCS_OK && !incoming.region->retired) {
-    if (incoming.bounce)
-      std::memcpy(incoming.region->memory.data + incoming.offset, incoming.bounce.get(), incoming.size);
+  const RegionState& region = *incoming.region;
+  bool landed = status == UCS_OK && !region.retired;
+  if (landed && incoming.bounce) {
+    landed = copy_bytes(region.device.get(), incoming.bounce.get(), region.memory.data + incoming.offset, incoming.size, &device_trouble_);
+  } else if (landed && region.device) {
+    const auto settled = region.device->settle();
+    if (!settled) device_trouble_ = settled.error().message;
+    landed = settled.has_value();
+  }
+  if (landed) {
     deliver(incoming.notice.bytes(), incoming.size);
   } else {
+    // The sender takes it to be there.
     ++refused_;
+    refusals_.push_back({incoming.sender, nonce_});
   }
   incoming_.erase(&incoming);
 }

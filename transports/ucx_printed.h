@@ -1,11 +1,19 @@
 // Private to the UCX backend.
 #pragma once
 
+#include <ucp/api/ucp.h>
+
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
 
 namespace gossamer::ucx {
+
+struct ConfigDeleter {
+  void operator()(ucp_config_t* config) const { ucp_config_release(config); }
+};
+using Config = std::unique_ptr<ucp_config_t, ConfigDeleter>;
 
 // What UCX prints into a FILE*, as text.
 template <class Print>

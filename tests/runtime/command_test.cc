@@ -18,6 +18,8 @@
 #include "runtime/doctor.h"
 #include "runtime/exit_code.h"
 #include "runtime/run_command.h"
+#include "transports/ofi.h"
+#include "transports/ucx.h"
 
 namespace gossamer {
 namespace {
@@ -120,6 +122,9 @@ TEST_F(Command, AFolderThatHoldsSomethingIsRefused) {
 TEST_F(Command, DoctorSpeaksToPeopleAndToPrograms) {
   const Outcome text = gossamer("doctor"), json = gossamer("doctor --json");
   EXPECT_NE(text.output.find("cores"), std::string::npos) << text.output;
+  if (!ucx_version().empty() || !ofi_version().empty()) {
+    EXPECT_NE(text.output.find("memory of the host"), std::string::npos) << text.output;
+  }
   const auto all = nlohmann::json::parse(json.output, nullptr, false);
   ASSERT_FALSE(all.is_discarded()) << json.output;
   EXPECT_EQ(all["version"], std::string(gossamer_version()));

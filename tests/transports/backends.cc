@@ -1,5 +1,6 @@
 // The fabrics that the conformance suite runs over: one line each.
 #include "tests/transports/fabric_harness.h"
+#include "tests/transports/fake_cuda.h"
 #include "transports/faulty.h"
 #include "transports/loopback.h"
 #include "transports/ofi.h"
@@ -10,20 +11,24 @@ namespace {
 
 class LoopbackWorld final : public World {
  public:
-  Result<std::unique_ptr<Fabric>> make() override { return make_loopback(hub_); }
+  explicit LoopbackWorld(Device device = {}) : device_(std::move(device)) {}
+  Result<std::unique_ptr<Fabric>> make() override { return make_loopback(hub_, {.device = device_}); }
 
  private:
+  Device device_;
   std::shared_ptr<LoopbackHub> hub_ = std::make_shared<LoopbackHub>();
 };
 
 class FaultlessWorld final : public World {
  public:
+  explicit FaultlessWorld(Device device = {}) : device_(std::move(device)) {}
   Result<std::unique_ptr<Fabric>> make() override {
-    GOSSAMER_TRY_ASSIGN(auto inner, make_loopback(hub_));
+    GOSSAMER_TRY_ASSIGN(auto inner, make_loopback(hub_, {.device = device_}));
     return std::make_unique<FaultyFabric>(std::move(inner), FaultOptions{});
   }
 
  private:
+  Device device_;
   std::shared_ptr<LoopbackHub> hub_ = std::make_shared<LoopbackHub>();
 };
 
@@ -37,7 +42,7 @@ class UcxWorld final : public World {
 };
 
 Backend ucx(std::string name, UcxOptions options, bool sees_connect_failures) {
-  Backend backend{std::move(name), [options] { return std::make_unique<UcxWorld>(options); }, "", sees_connect_failures};
+  Backend backend{std::move(name), [options] { return std::make_unique<UcxWorld>(options); }, "", sees_connect_failures, options.device.memory};
   if (ucx_version().empty()) {
     backend.missing = "this build has no UCX (libucx-dev)";
   } else if (const auto probe = make_ucx(options); !probe && probe.error().code == Errc::unsupported) {
@@ -57,7 +62,7 @@ class OfiWorld final : public World {
 
 // libfabric tells nobody that an address answers no more.
 Backend ofi(std::string name, OfiOptions options) {
-  Backend backend{std::move(name), [options] { return std::make_unique<OfiWorld>(options); }, "", false};
+  Backend backend{std::move(name), [options] { return std::make_unique<OfiWorld>(options); }, "", false, options.device.memory};
   if (ofi_version().empty()) {
     backend.missing = "this build has no libfabric (libfabric-dev)";
   } else if (const auto probe = make_ofi(options); !probe && probe.error().code == Errc::unsupported) {
@@ -85,6 +90,33 @@ std::vector<Backend> all_backends() {
       ofi("libfabric_shm", {.provider = "shm"}),
       ofi("libfabric_shm_not_mapped", {.provider = "shm", .map_neighbours = false}),
       ofi("libfabric_verbs", {.provider = "verbs;ofi_rxm", .map_neighbours = false}),
+  };
+}
+
+std::vector<Backend> device_backends() {
+  const auto fake = fake_cuda::device();
+  const Device staged{fake, DevicePath::staged};
+  // Of a GPU, where there are one and a library that knows it; what is missing is said by whoever misses it first.
+  const auto real = make_cuda_memory();
+  const auto with_gpu = [&](Backend backend) {
+    if (!real) backend.missing = real.error().message;
+    return backend;
+  };
+  const Device direct{real ? *real : nullptr, DevicePath::direct};
+  return {
+      {"loopback", [staged] { return std::make_unique<LoopbackWorld>(staged); }, "", true, fake},
+      {"faulty_without_faults", [staged] { return std::make_unique<FaultlessWorld>(staged); }, "", true, fake},
+      ucx("ucx_tcp_staged", {.tls = "tcp,self", .net_devices = "lo", .device = staged}, true),
+      ucx("ucx_tcp_rendezvous_staged", {.tls = "tcp,self", .net_devices = "lo", .settings = {{"RNDV_THRESH", "8K"}}, .device = staged}, true),
+      ucx("ucx_shared_memory_staged", {.tls = "posix,sysv,self", .device = staged}, false),
+      ofi("libfabric_tcp_staged", {.provider = "tcp", .interface = "lo", .map_neighbours = false, .device = staged}),
+      ofi("libfabric_shm_staged", {.provider = "shm", .device = staged}),
+      ofi("libfabric_verbs_staged", {.provider = "verbs;ofi_rxm", .map_neighbours = false, .device = staged}),
+      with_gpu({"loopback_GPU", [direct] { return std::make_unique<LoopbackWorld>(direct); }, "", true, direct.memory}),
+      with_gpu(ucx("ucx_tcp_GPU", {.tls = "tcp,cuda_copy,self", .net_devices = "lo", .device = direct}, true)),
+      with_gpu(ucx("ucx_shared_memory_GPU", {.tls = "posix,sysv,cuda_copy,cuda_ipc,self", .device = direct}, false)),
+      with_gpu(ucx("ucx_rc_GPU", {.tls = "rc,cuda_copy,self", .device = direct}, true)),
+      with_gpu(ofi("libfabric_GPU", {.map_neighbours = false, .device = direct})),
   };
 }
 

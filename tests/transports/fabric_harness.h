@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "transports/device_memory.h"
 #include "transports/fabric.h"
 
 namespace gossamer::testing {
@@ -31,10 +32,14 @@ struct Backend {
   // False where connecting to an address that nobody has any more looks like connecting to a slow peer (UCX
   // over shared memory).
   bool sees_connect_failures = true;
+  std::shared_ptr<DeviceMemory> device;  // regions are memory of it; null: the host's
 };
 
 // Every backend of this build, and those that are missing with the reason.
 std::vector<Backend> all_backends();
+
+// The same with memory of a device: staged, and in the loopback, that of a GPU that is not there (fake_cuda.h); direct, a GPU's.
+std::vector<Backend> device_backends();
 
 // $PATIENCE is how many times as long everything takes (under a sanitizer, in an emulated machine).
 inline const int kSlowness = [] {

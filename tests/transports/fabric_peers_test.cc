@@ -59,7 +59,7 @@ TEST_P(FabricPeers, ASecondPeerIsUndisturbed) {
   auto doomed_link = connect(sender, doomed), stable_link = connect(sender, stable);
   auto doomed_target = open(*doomed_link, doomed_sink->remote()),
        stable_target = open(*stable_link, stable_sink->remote());
-  fill(source->memory().bytes(), 9);
+  fill_region(*source, 0, kSize, 9);
   const std::uint64_t hello = 0;
   ASSERT_EQ(doomed_link->notify(as_notice(hello)), Errc::ok);
   ASSERT_EQ(stable_link->notify(as_notice(hello)), Errc::ok);
@@ -88,7 +88,7 @@ TEST_P(FabricPeers, ASecondPeerIsUndisturbed) {
     return stable.events.notices.size() == 20 && !sender.events.down.empty() && sender.events.ended.size() == 20 + doomed_puts;
   })) << sender.events.ended.size() << " of 20 and " << doomed_puts << " puts ended";
   EXPECT_EQ(sender.events.down, std::vector{doomed_link->id()});
-  EXPECT_EQ(first_difference(stable_sink->memory().bytes(), 9), kSize);
+  EXPECT_EQ(first_wrong(*stable_sink, 0, kSize, 9), kSize);
   EXPECT_EQ(std::count_if(sender.events.ended.begin(), sender.events.ended.end(),
                           [](const Ended& end) { return end.token <= 20 && end.status == Errc::ok; }),
             20);
@@ -110,7 +110,7 @@ TEST_P(FabricPeers, APutToARegionThatIsGoneBreaksTheLinkInsteadOfVanishing) {
 TEST_P(FabricPeers, APeerThatReturnsIsReachedAgain) {
   Side sender = make_side();
   auto source = allocate(sender, 5000);
-  fill(source->memory().bytes(), 4);
+  fill_region(*source, 0, 5000, 4);
   std::string old_address;
   for (std::uint64_t life = 0; life < 3; ++life) {
     Side receiver = make_side();
@@ -124,7 +124,7 @@ TEST_P(FabricPeers, APeerThatReturnsIsReachedAgain) {
         Errc::ok);
     ASSERT_TRUE(wait_until({&sender, &receiver},
                            [&] { return !receiver.events.notices.empty() && !sender.events.ended.empty(); }));
-    EXPECT_EQ(first_difference(sink->memory().bytes(), 4), 5000u);
+    EXPECT_EQ(first_wrong(*sink, 0, 5000, 4), 5000u);
     sender.events.clear();
     sink.reset();
     receiver.fabric.reset();
@@ -158,7 +158,7 @@ TEST_P(FabricPeers, ManyPeersTalkToEachOther) {
     sides.push_back(&member.side);
   }
   for (std::size_t from = 0; from < kPeers; ++from) {
-    fill(members[from].source->memory().bytes(), from);
+    fill_region(*members[from].source, 0, 9000, from);
     for (std::size_t to = 0; to < kPeers; ++to) {
       members[from].links.push_back(from == to ? nullptr : connect(members[from].side, members[to].side));
       members[from].targets.push_back(
@@ -183,8 +183,7 @@ TEST_P(FabricPeers, ManyPeersTalkToEachOther) {
   for (std::size_t to = 0; to < kPeers; ++to)
     for (std::size_t from = 0; from < kPeers; ++from)
       if (from != to) {
-        EXPECT_EQ(first_difference(members[to].sink->memory().bytes().subspan(from * 9000, 9000), from),
-                  9000u);
+        EXPECT_EQ(first_wrong(*members[to].sink, from * 9000, 9000, from), 9000u);
       }
   for (Member& member : members) {
     const Traffic traffic = member.side.fabric->traffic();
@@ -306,7 +305,7 @@ TEST_P(FabricPeers, TwoThreadsMoveDataThroughSleepingReceivers) {
     EXPECT_TRUE(wait_until({&receiver}, [&] {
       for (const Notice& notice : receiver.events.notices) {
         EXPECT_EQ(from_notice<std::uint64_t>(notice), seen);
-        EXPECT_EQ(first_difference(sink->memory().bytes(), seen), kSize) << "put " << seen;
+        EXPECT_EQ(first_wrong(*sink, 0, kSize, seen), kSize) << "put " << seen;
         EXPECT_EQ(back->notify(as_notice(seen)), Errc::ok);
         ++seen;
       }
@@ -317,7 +316,7 @@ TEST_P(FabricPeers, TwoThreadsMoveDataThroughSleepingReceivers) {
         {&receiver}, [] { return false; }, std::chrono::milliseconds(20));
   });
   for (std::uint64_t i = 0; i < kPuts; ++i) {
-    fill(source->memory().bytes(), i);
+    fill_region(*source, 0, kSize, i);
     ASSERT_EQ(
         link->put({.source = source.get(), .size = kSize, .target = target.get(), .notice = as_notice(i)}),
         Errc::ok);
@@ -330,6 +329,8 @@ TEST_P(FabricPeers, TwoThreadsMoveDataThroughSleepingReceivers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Over, FabricPeers, ::testing::ValuesIn(all_backends()),
+                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(OnDevice, FabricPeers, ::testing::ValuesIn(device_backends()),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

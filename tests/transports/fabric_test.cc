@@ -40,8 +40,7 @@ TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) {
   const bool finished = wait_until({&sender, &receiver}, [&] {
     for (const Notice& notice : receiver.events.notices) {
       const auto label = from_notice<Label>(notice);
-      const auto bytes = sink->memory().bytes().subspan(label.slot * kSlotSize, label.size);
-      if (first_difference(bytes, label.number) != label.size) ADD_FAILURE() << "put " << label.number;
+      if (first_wrong(*sink, label.slot * kSlotSize, label.size, label.number) != label.size) ADD_FAILURE() << "put " << label.number;
       ++seen;
       half(label.slot);
     }
@@ -59,7 +58,7 @@ TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) {
                                : random.below(8) == 0 ? random.below(16 << 10)
                                                       : random.below(600);
       const Label label{sent, slot, size};
-      fill(source->memory().bytes().subspan(slot * kSlotSize, size), sent);
+      fill_region(*source, slot * kSlotSize, size, sent);
       const Errc status = link->put({.source = source.get(),
                                      .source_offset = slot * kSlotSize,
                                      .size = size,
@@ -91,8 +90,8 @@ TEST_P(FabricPromise, SizesFromNothingTo64MiBArriveAtUnalignedOffsets) {
     if (size > sender.fabric->limits().put_size_max) continue;
     ++number;
     const std::size_t from = number % 8, to = (number * 3) % 8;
-    fill(source->memory().bytes().subspan(from, size), number);
-    const auto before = sink->memory().data[to + size];
+    fill_region(*source, from, size, number);
+    const auto before = read(*sink, to + size, 1);
     ASSERT_EQ(put_patiently(*link,
                             {.source = source.get(),
                              .source_offset = from,
@@ -108,8 +107,8 @@ TEST_P(FabricPromise, SizesFromNothingTo64MiBArriveAtUnalignedOffsets) {
     })) << size;
     EXPECT_EQ(from_notice<std::uint64_t>(receiver.events.notices[0]), number);
     EXPECT_EQ(sender.events.ended[0].token, number);
-    EXPECT_EQ(first_difference(sink->memory().bytes().subspan(to, size), number), size) << size;
-    EXPECT_EQ(sink->memory().data[to + size], before) << "a byte behind the put changed, size " << size;
+    EXPECT_EQ(first_wrong(*sink, to, size, number), size) << size;
+    EXPECT_EQ(read(*sink, to + size, 1), before) << "a byte behind the put changed, size " << size;
     receiver.events.clear();
     sender.events.clear();
   }
@@ -117,33 +116,34 @@ TEST_P(FabricPromise, SizesFromNothingTo64MiBArriveAtUnalignedOffsets) {
 
 TEST_P(FabricPromise, MemoryOfTheCallerWorksLikeAllocatedMemory) {
   Side sender = make_side(), receiver = make_side();
-  std::vector<std::byte> mine(300'000), theirs(300'000);
-  fill(mine, 5);
-  auto source = sender.fabric->add_region({mine.data(), mine.size()});
-  auto sink = receiver.fabric->add_region({theirs.data(), theirs.size()});
+  constexpr std::size_t kSize = 300'000;
+  Own mine(kSize), theirs(kSize);
+  auto source = sender.fabric->add_region(mine.view());
+  auto sink = receiver.fabric->add_region(theirs.view());
   ASSERT_TRUE(source && sink);
+  fill_region(**source, 0, kSize, 5);
   auto link = connect(sender, receiver);
   auto target = open(*link, (*sink)->remote());
   const std::uint64_t label = 5;
   ASSERT_EQ(link->put({.source = source->get(),
-                       .size = mine.size(),
+                       .size = kSize,
                        .target = target.get(),
                        .notice = as_notice(label),
                        .token = 1}),
             Errc::ok);
   ASSERT_TRUE(wait_until({&sender, &receiver},
                          [&] { return !receiver.events.notices.empty() && !sender.events.ended.empty(); }));
-  EXPECT_EQ(first_difference(theirs, 5), theirs.size());
+  EXPECT_EQ(first_wrong(**sink, 0, kSize, 5), kSize);
 }
 
 TEST_P(FabricPromise, AllocatedMemoryIsZeroed) {
   Side side = make_side();
   for (const std::size_t size : {1, 4096, 100'000}) {
     auto region = allocate(side, size);
-    const auto bytes = region->memory().bytes();
-    ASSERT_EQ(bytes.size(), size);
+    ASSERT_EQ(region->memory().size, size);
+    const auto bytes = read(*region, 0, size);
     EXPECT_TRUE(std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; }));
-    fill(bytes, 3);  // so that memory that is reused would show
+    fill_region(*region, 0, size, 3);  // so that memory that is reused would show
   }
 }
 
@@ -280,6 +280,8 @@ TEST_P(FabricPromise, AddressesThatAreNoneAreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Over, FabricPromise, ::testing::ValuesIn(all_backends()),
+                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(OnDevice, FabricPromise, ::testing::ValuesIn(device_backends()),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

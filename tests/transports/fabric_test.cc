@@ -11,12 +11,17 @@
 namespace gossamer::testing {
 namespace {
 
-class FabricPromise : public FabricFixture {};
+class FabricPromise : public FabricFixture {
+ protected:
+  void hammer(std::uint64_t puts, std::uint64_t seed);
+  void one_put(Side& sender, Side& receiver, const Region& source, const Region& sink, Link& link, const Target& target, std::size_t from,
+               std::size_t to, std::size_t size, std::uint64_t number);
+};
 
-TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) {
+// So many puts of all sizes through a few slots that are written again and again.
+void FabricPromise::hammer(std::uint64_t puts, std::uint64_t seed) {
   Side sender = make_side(), receiver = make_side();
   constexpr std::size_t kSlots = 16, kSlotSize = 64 << 10;
-  constexpr std::uint64_t kPuts = 10'000;
   auto source = allocate(sender, kSlots * kSlotSize);
   auto sink = allocate(receiver, kSlots * kSlotSize);
   auto link = connect(sender, receiver);
@@ -35,7 +40,7 @@ TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) {
       free_slots.push_back(slot);
     }
   };
-  Random random(1, Purpose::test);
+  Random random(seed, Purpose::test);
   std::uint64_t sent = 0, seen = 0, ended = 0;
   const bool finished = wait_until({&sender, &receiver}, [&] {
     for (const Notice& notice : receiver.events.notices) {
@@ -51,7 +56,7 @@ TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) {
     }
     receiver.events.clear();
     sender.events.clear();
-    while (sent < kPuts && !free_slots.empty()) {
+    while (sent < puts && !free_slots.empty()) {
       const std::size_t slot = free_slots.back();
       // Mostly small, some around the sizes where protocols change, a few that fill the slot.
       const std::size_t size = random.below(100) == 0 ? kSlotSize - random.below(64)
@@ -71,10 +76,38 @@ TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) {
       free_slots.pop_back();
       ++sent;
     }
-    return seen == kPuts && ended == kPuts;
+    return seen == puts && ended == puts;
   });
   EXPECT_TRUE(finished) << "sent " << sent << ", ended " << ended << ", seen " << seen;
 }
+
+// One, all of its bytes, and none beside them.
+void FabricPromise::one_put(Side& sender, Side& receiver, const Region& source, const Region& sink, Link& link, const Target& target,
+                            std::size_t from, std::size_t to, std::size_t size, std::uint64_t number) {
+  fill_region(source, from, size, number);
+  const auto before = read(sink, to + size, 1);
+  ASSERT_EQ(put_patiently(link,
+                          {.source = &source,
+                           .source_offset = from,
+                           .size = size,
+                           .target = &target,
+                           .target_offset = to,
+                           .notice = as_notice(number),
+                           .token = number},
+                          {&sender, &receiver}),
+            Errc::ok);
+  ASSERT_TRUE(wait_until({&sender, &receiver}, [&] {
+    return !receiver.events.notices.empty() && !sender.events.ended.empty();
+  })) << size;
+  EXPECT_EQ(from_notice<std::uint64_t>(receiver.events.notices[0]), number);
+  EXPECT_EQ(sender.events.ended[0].token, number);
+  EXPECT_EQ(first_wrong(sink, to, size, number), size) << size;
+  EXPECT_EQ(read(sink, to + size, 1), before) << "a byte behind the put changed, size " << size;
+  receiver.events.clear();
+  sender.events.clear();
+}
+
+TEST_P(FabricPromise, PayloadIsVisibleBeforeItsNotice) { hammer(10'000, 1); }
 
 TEST_P(FabricPromise, SizesFromNothingTo64MiBArriveAtUnalignedOffsets) {
   Side sender = make_side(), receiver = make_side();
@@ -89,28 +122,7 @@ TEST_P(FabricPromise, SizesFromNothingTo64MiBArriveAtUnalignedOffsets) {
         std::size_t{8193}, std::size_t{65'537}, std::size_t{1'000'003}, kLargest}) {
     if (size > sender.fabric->limits().put_size_max) continue;
     ++number;
-    const std::size_t from = number % 8, to = (number * 3) % 8;
-    fill_region(*source, from, size, number);
-    const auto before = read(*sink, to + size, 1);
-    ASSERT_EQ(put_patiently(*link,
-                            {.source = source.get(),
-                             .source_offset = from,
-                             .size = size,
-                             .target = target.get(),
-                             .target_offset = to,
-                             .notice = as_notice(number),
-                             .token = number},
-                            {&sender, &receiver}),
-              Errc::ok);
-    ASSERT_TRUE(wait_until({&sender, &receiver}, [&] {
-      return !receiver.events.notices.empty() && !sender.events.ended.empty();
-    })) << size;
-    EXPECT_EQ(from_notice<std::uint64_t>(receiver.events.notices[0]), number);
-    EXPECT_EQ(sender.events.ended[0].token, number);
-    EXPECT_EQ(first_wrong(*sink, to, size, number), size) << size;
-    EXPECT_EQ(read(*sink, to + size, 1), before) << "a byte behind the put changed, size " << size;
-    receiver.events.clear();
-    sender.events.clear();
+    one_put(sender, receiver, *source, *sink, *link, *target, number % 8, (number * 3) % 8, size, number);
   }
 }
 
@@ -279,6 +291,25 @@ TEST_P(FabricPromise, AddressesThatAreNoneAreRefused) {
   }
 }
 
+// The same at length; the suite `long` runs these.
+class FabricAtLength : public FabricPromise {};
+
+TEST_P(FabricAtLength, EveryPayloadOfAHundredThousandPutsIsVisibleBeforeItsNotice) {
+  for (std::uint64_t seed = 2; seed < 12; ++seed) hammer(10'000, seed);
+}
+
+TEST_P(FabricAtLength, AGibibyteArrives) {
+  Side sender = make_side(), receiver = make_side();
+  constexpr std::size_t kSize = (1 << 30) + 5;
+  ASSERT_GE(sender.fabric->limits().put_size_max, kSize);
+  auto source = allocate(sender, kSize + 16);
+  auto sink = allocate(receiver, kSize + 16);
+  auto link = connect(sender, receiver);
+  auto target = open(*link, sink->remote());
+  one_put(sender, receiver, *source, *sink, *link, *target, 3, 5, kSize, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Over, FabricAtLength, ::testing::ValuesIn(all_backends()), [](const auto& info) { return info.param.name; });
 INSTANTIATE_TEST_SUITE_P(Over, FabricPromise, ::testing::ValuesIn(all_backends()),
                          [](const auto& info) { return info.param.name; });
 INSTANTIATE_TEST_SUITE_P(OnDevice, FabricPromise, ::testing::ValuesIn(device_backends()),

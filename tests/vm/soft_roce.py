@@ -100,7 +100,7 @@ def main():
     parser.add_argument("fabric_process")
     parser.add_argument("suites", nargs="*")
     parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help="of " + ", ".join(PARTS))
-    parser.add_argument("--filter", default="*verbs*:*/ucx_rc:*/ucx_ud:*/rc", help="of the suites' cases")
+    parser.add_argument("--filter", default="*verbs*:*/ucx_rc:*/ucx_ud:*/rc-*/FabricAtLength.*", help="of the suites' cases")
     parser.add_argument("--epochs", type=int, default=2, help="of the training")
     parser.add_argument("--out", default=os.path.join(ROOT, "build/vm/out"))
     parser.add_argument("--deadline", type=int, default=5400, help="for all of it, in seconds")

@@ -438,7 +438,7 @@ bool Lane::mixes_late() const {
 void Lane::settle(const RoundInfo& info) {
   const auto affine = mixer_.result(stream_, info, sized(add_, size_));
   if (!affine) return;
-  stats_.correction_norm = std::sqrt(squared_norm(add_.span()));
+  stats_.correction_norm = std::sqrt(affine->squared_norm ? *affine->squared_norm : squared_norm(add_.span()));
   if (traits_.asynchronous) affine_apply(affine->a, add_.span(), shadow_.span());
   if (!pending_) {
     a_ = affine->a;

@@ -90,6 +90,7 @@ struct Encoded {
 // trainer does meanwhile; a = 0 replaces.
 struct Affine {
   double a = 1;
+  std::optional<double> squared_norm = {};  // of `add`, where it came out of the pass that wrote it
 };
 
 enum class Exchanges : std::uint8_t { model, gradient };

@@ -21,20 +21,23 @@ bool overlap(std::span<const float> a, std::span<const float> b) {
   return !a.empty() && !b.empty() && a.data() < b.data() + b.size() && b.data() < a.data() + a.size();
 }
 
-double sum(Stream& stream, SumOf terms, std::span<const float> x, std::span<const float> y) {
-  GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
-  const Kernels& kernels = best_kernels();
-  const std::size_t chunks = (x.size() + kSumChunk - 1) / kSumChunk;
-  const auto of_chunk = [&](std::size_t chunk) {
-    const std::size_t begin = chunk * kSumChunk;
-    return kernels.sum(terms, x.data() + begin, y.data() + begin, std::min(kSumChunk, x.size() - begin));
-  };
+// The sum of part(at, count) over the vector's chunks of kSumChunk, in the order of kernels/reduce.h.
+template <class Part>
+double sum_of_parts(Stream& stream, std::size_t size, const Part& part) {
+  const std::size_t chunks = (size + kSumChunk - 1) / kSumChunk;
+  const auto of_chunk = [&](std::size_t chunk) { return part(chunk * kSumChunk, std::min(kSumChunk, size - chunk * kSumChunk)); };
   if (stream.width() <= 1) return sum_of_chunks(chunks, of_chunk);
   std::vector<double> sums(chunks);
-  parallel_for(stream, chunks, 4, [&](std::uint64_t begin, std::uint64_t end) {
+  parallel_for(stream, chunks, kElementsOfPart / kSumChunk, [&](std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t chunk = begin; chunk < end; ++chunk) sums[chunk] = of_chunk(chunk);
   });
   return sum_of_chunks(chunks, [&](std::size_t chunk) { return sums[chunk]; });
+}
+
+double sum(Stream& stream, SumOf terms, std::span<const float> x, std::span<const float> y) {
+  GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
+  const Kernels& kernels = best_kernels();
+  return sum_of_parts(stream, x.size(), [&](std::size_t at, std::size_t count) { return kernels.sum(terms, x.data() + at, y.data() + at, count); });
 }
 
 }  // namespace
@@ -51,6 +54,25 @@ void copy(Stream& stream, std::span<const float> from, std::span<float> to) {
 void copy(std::span<const float> from, std::span<float> to) {
   Stream stream;
   copy(stream, from, to);
+}
+
+double copy_and_norm(Stream& stream, std::span<const float> from, std::span<float> to) {
+  GOSSAMER_CHECK(from.size() == to.size() && !overlap(from, to), "vectors of one length, apart from each other");
+  const Kernels& kernels = best_kernels();
+  const bool streaming = 2 * from.size_bytes() >= kStreamingBytes;
+  return sum_of_parts(stream, from.size(), [&](std::size_t at, std::size_t count) {
+    const double sum = kernels.sum(SumOf::products, from.data() + at, from.data() + at, count);
+    kernels.copy(from.data() + at, to.data() + at, count, streaming);
+    return sum;
+  });
+}
+
+double narrow(Stream& stream, double a, std::span<const double> x, std::span<float> to) {
+  GOSSAMER_CHECK(x.size() == to.size(), "vectors of one length");
+  return sum_of_parts(stream, to.size(), [&](std::size_t at, std::size_t count) {
+    for (std::size_t i = at; i < at + count; ++i) to[i] = static_cast<float>(a * x[i]);
+    return best_kernels().sum(SumOf::products, to.data() + at, to.data() + at, count);
+  });
 }
 
 void scale(float a, std::span<float> y) { best_kernels().scale(a, y.data(), y.size()); }

@@ -23,6 +23,12 @@ namespace gossamer {
 void copy(std::span<const float> from, std::span<float> to);
 void copy(Stream& stream, std::span<const float> from, std::span<float> to);
 
+// to = from, and |from|^2 out of the same pass: the bits of copy() and of squared_norm().  No overlap.
+double copy_and_norm(Stream& stream, std::span<const float> from, std::span<float> to);
+
+// to = a x, multiplied in double and rounded once; returns |to|^2 likewise.
+double narrow(Stream& stream, double a, std::span<const double> x, std::span<float> to);
+
 // y = a * y
 void scale(float a, std::span<float> y);
 

@@ -78,11 +78,10 @@ class AdPsgd final : public Mixer {
     return plan;
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
     if (!moved_) return std::nullopt;
     moved_ = false;
-    copy(delta_.span(), add);
-    return Affine{};
+    return moved_by(stream, delta_.span(), add);
   }
 
   // A question to somebody who is gone moves nobody; nor does one from there.

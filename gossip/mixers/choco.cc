@@ -135,11 +135,10 @@ class ChocoPerEdge final : public Choco {
     return Plan{};
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo& info, std::span<float> add) override {
+  std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override {
     for (const Edge& edge : info.edges->out)
       if (!mirrored(edge, info.edges->in)) axpy(-gamma() * static_cast<float>(edge.weight), replicas(edge.peer).own.span(), sum_.span());
-    copy(sum_.span(), add);
-    return Affine{};
+    return moved_by(stream, sum_.span(), add);
   }
 
   // Both ends of an edge to another life start at 0: the newcomer has not seen where the others started.
@@ -240,9 +239,8 @@ class ChocoAggregate final : public Choco {
     return Plan{};
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
-    for (std::size_t i = 0; i < sum_.size(); ++i) add[i] = static_cast<float>(setup_.step_size * sum_[i]);
-    return Affine{};
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
+    return Affine{.squared_norm = narrow(stream, setup_.step_size, sum_.span(), add)};
   }
 
   void save(Writer& writer) const override {

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "gossip/algorithms.h"
 #include "gossip/mixers/mixers.h"
+#include "kernels/vector.h"
 
 namespace gossamer {
 
@@ -57,5 +58,9 @@ void add_difference(double weight, std::span<const float> theirs, std::span<cons
 }
 
 void set_zero(std::span<float> x) { std::fill(x.begin(), x.end(), 0.f); }
+
+Affine moved_by(Stream& stream, std::span<const float> move, std::span<float> add) {
+  return {.squared_norm = copy_and_norm(stream, move, add)};
+}
 
 }  // namespace gossamer

@@ -48,9 +48,8 @@ class D2 final : public Mixer {
     return Plan{};
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
-    copy(correction_.span(), add);
-    return Affine{};
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
+    return moved_by(stream, correction_.span(), add);
   }
 
   void save(Writer& writer) const override { writer.array(correction_.span()); }

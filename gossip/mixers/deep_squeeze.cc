@@ -47,9 +47,8 @@ class DeepSqueeze final : public Mixer {
     return Plan{};
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
-    copy(sum_.span(), add);
-    return Affine{};
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
+    return moved_by(stream, sum_.span(), add);
   }
 
   void save(Writer& writer) const override { writer.array(error_.span()); }

@@ -72,13 +72,10 @@ class Dpsgd final : public Mixer {
     return Plan{};
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo& info, std::span<float> add) override {
+  std::optional<Affine> result(Stream& stream, const RoundInfo& info, std::span<float> add) override {
     Open& open = open_[info.slot];
-    if (open.mixed) {
-      copy(open.sum.span(), add);
-    } else {
-      set_zero(add);  // nobody was there
-    }
+    if (open.mixed) return moved_by(stream, open.sum.span(), add);
+    set_zero(add);  // nobody was there
     return Affine{};
   }
 

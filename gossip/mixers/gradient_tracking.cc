@@ -63,9 +63,8 @@ class GradientTracking final : public Mixer {
     return Plan{};
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
-    copy(sum_.span(), add);
-    return Affine{};
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
+    return moved_by(stream, sum_.span(), add);
   }
 
   // The sum of all y lost what those who left held: y = g, as at the start.

@@ -35,4 +35,7 @@ void add_difference(double weight, std::span<const float> theirs, std::span<cons
 
 void set_zero(std::span<float> x);
 
+// add = move, with its norm out of the same pass: what result() has to say of a correction that lies ready.
+Affine moved_by(Stream& stream, std::span<const float> move, std::span<float> add);
+
 }  // namespace gossamer

@@ -87,11 +87,10 @@ class AsyncParameterServer final : public Mixer {
     return plan;
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
     if (!moved_) return std::nullopt;
     moved_ = false;
-    copy(move_.span(), add);
-    return Affine{};
+    return moved_by(stream, move_.span(), add);
   }
 
   // A leaf that leaves or comes changes nothing but the share of each.

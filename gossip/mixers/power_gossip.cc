@@ -114,9 +114,8 @@ class PowerGossip final : public Mixer {
     return plan(*info.edges);
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
-    copy(sum_.span(), add);
-    return Affine{};
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
+    return moved_by(stream, sum_.span(), add);
   }
 
   void view(const View&, const Topology&, std::span<const PeerId> changed) override {

@@ -54,13 +54,13 @@ class QgDsgdm final : public Mixer {
     return Plan{};
   }
 
-  std::optional<Affine> result(Stream&, const RoundInfo&, std::span<float> add) override {
-    copy(sum_.span(), add);
-    if (!(window_rates_ > 0)) return Affine{};  // a learning rate of 0 says nothing of a direction
+  std::optional<Affine> result(Stream& stream, const RoundInfo&, std::span<float> add) override {
+    const Affine affine = moved_by(stream, sum_.span(), add);
+    if (!(window_rates_ > 0)) return affine;  // a learning rate of 0 says nothing of a direction
     const auto mu = static_cast<float>(setup_.momentum);
     const auto per_rate = static_cast<float>((1 - setup_.momentum) / window_rates_);
     for (std::size_t i = 0; i < sum_.size(); ++i) momentum_[i] = mu * momentum_[i] + per_rate * (window_[i] - sum_[i]);
-    return Affine{};
+    return affine;
   }
 
   void save(Writer& writer) const override {

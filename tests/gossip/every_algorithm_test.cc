@@ -103,6 +103,23 @@ TEST_P(KeepsMeans, InEveryRound) {
   }
 }
 
+// The norm comes out of whichever pass wrote the correction.
+TEST_P(KeepsMeans, TellsHowFarItMovedEachModel) {
+  const auto topology = graph_for(GetParam(), 8);
+  Network network(*topology, {.algorithm = std::string(GetParam().name), .dimension = 60, .shape = {10, 6}});
+  network.randomise(4);
+  for (int t = 0; t < 3; ++t) {
+    const Matrix before = models(network);
+    ASSERT_TRUE(network.round());
+    for (PeerId p = 0; p < 8; ++p) {
+      double moved = 0;
+      for (std::size_t i = 0; i < 60; ++i) moved += std::pow(static_cast<double>(network.model(p)[i]) - static_cast<double>(before[p][i]), 2);
+      EXPECT_NEAR(network.engine(p).stats().correction_norm, std::sqrt(moved), 1e-5) << p;
+      EXPECT_GT(moved, 0);
+    }
+  }
+}
+
 // E3: |x' - mean| <= beta |x - mean| for D-PSGD from any start.
 TEST(Mixing, EveryRoundContractsByTheSpectralNorm) {
   for (const char* family : {"ring", "torus", "static-exponential", "hypercube", "random-regular"}) {

@@ -46,6 +46,27 @@ TEST(Vector, SumsAreTakenInTheDocumentedOrder) {
   }
 }
 
+TEST(Vector, NormsComeOutOfThePassesThatWrite) {
+  ThreadedStream threads(3);
+  Stream one;
+  for (std::size_t n : kLengths) {
+    const auto x = normal_vector(n), y = normal_vector(n, 2);
+    std::vector<double> wide(n);
+    std::vector<float> narrowed(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      wide[i] = static_cast<double>(x[i]) + 1e-9 * static_cast<double>(y[i]);
+      narrowed[i] = static_cast<float>(0.3 * wide[i]);
+    }
+    for (Stream* stream : {&one, static_cast<Stream*>(&threads)}) {
+      std::vector<float> to(n, 9.f);
+      EXPECT_EQ(copy_and_norm(*stream, x, to), squared_norm(x)) << n;
+      EXPECT_EQ(to, x);
+      EXPECT_EQ(narrow(*stream, 0.3, wide, to), squared_norm(narrowed)) << n;
+      EXPECT_EQ(to, narrowed);
+    }
+  }
+}
+
 TEST(Vector, MixingInPlaceIsDifferenceSumAndNormInOnePass) {
   const auto codec = make_compressor({}).value();
   ThreadedStream threads(3);

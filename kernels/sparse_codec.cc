@@ -10,6 +10,7 @@
 #include "kernels/codecs.h"
 #include "kernels/codes.h"
 #include "kernels/draws.h"
+#include "kernels/parallel.h"
 #include "kernels/positions.h"
 #include "kernels/quantizer.h"
 #include "kernels/select.h"
@@ -29,6 +30,17 @@ void for_each_drawn(std::uint64_t seed, std::uint32_t chunk, const Groups& group
     if (j % 4 == 0) words = strata.words(j / 4);
     visit(j, strata.index(j, words[j % 4]));
   }
+}
+
+constexpr std::uint64_t kElementsOfPart = 16384;  // that are worth a thread's while
+
+// Calls add(element, value) for each element that was sent of a chunk; it stands there once.
+template <class Add>
+void scatter(Stream& stream, const Chunk& chunk, std::span<const std::uint64_t> indices, std::span<const float> values, const Add& add) {
+  parallel_for(stream, indices.size(), kElementsOfPart, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t j = begin; j < end; ++j)
+      if (indices[j] < chunk.count) add(chunk.first + indices[j], values[j]);
+  });
 }
 
 class SparseCodec final : public Compressor {
@@ -90,9 +102,8 @@ class SparseCodec final : public Compressor {
   void decode_values(const std::byte* from, std::span<float> values) const;
   const char* refuse_values(const std::byte* from, std::size_t k) const;
 
-  // Calls visit(chunk, selection) for each chunk of a payload that was checked while it does.
-  template <class Visit>
-  Result<> read(std::span<const std::byte> encoded, const Layout& layout, Visit visit) const;
+  // What each chunk of a payload says, in memory that nobody else writes.
+  Result<std::vector<Selection>> read(std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const;
 
   const SparsePayload format_;
   const CompressionOptions& options_;  // of format_, as are
@@ -190,8 +201,7 @@ Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x
     if (!replica.empty()) {
       sent.resize(k);
       decode_values(to, sent);
-      for (std::size_t j = 0; j < k; ++j)
-        if (selection.indices[j] < chunk.count) replica[chunk.first + selection.indices[j]] += sent[j];
+      scatter(stream, chunk, selection.indices, sent, [&](std::size_t i, float q) { replica[i] += q; });
     }
     used = static_cast<std::size_t>(to - encoded.data()) + format_.value_bytes(k);
   }
@@ -202,9 +212,7 @@ Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x
   return used;
 }
 
-template <class Visit>
-Result<> SparseCodec::read(std::span<const std::byte> encoded, const Layout& layout, Visit visit) const {
-  const ChunkTable chunks = format_.table(layout);
+Result<std::vector<Selection>> SparseCodec::read(std::span<const std::byte> encoded, const Layout& layout, const ChunkTable& chunks) const {
   if (encoded.size() < kCodecHeaderSize || encoded.size() > capacity(layout))
     return fail(Errc::corrupt, fmt::format("{} payload of {} bytes where this model and these options take {} to {}: does the sender run "
                                            "another run file?",
@@ -212,8 +220,9 @@ Result<> SparseCodec::read(std::span<const std::byte> encoded, const Layout& lay
   GOSSAMER_TRY(check_header(name(), encoded, format_.header(layout, chunks)));
   const auto seed = load<std::uint64_t>(encoded.data() + offsetof(CodecHeader, seed));
   std::size_t at = kCodecHeaderSize;
-  Selection selection;
+  std::vector<Selection> all;
   for (const Chunk& chunk : chunks.chunks()) {
+    Selection& selection = all.emplace_back();
     const auto refuse = [&](const char* why) {
       return fail(Errc::corrupt, fmt::format("{} payload, block at {}: {}", name(), describe_element(layout, chunk.first), why));
     };
@@ -236,48 +245,57 @@ Result<> SparseCodec::read(std::span<const std::byte> encoded, const Layout& lay
     if (const char* const why = refuse_values(encoded.data() + at, k)) return refuse(why);
     selection.values.resize(k);
     decode_values(encoded.data() + at, selection.values);
-    visit(chunk, selection);
     at += format_.value_bytes(k);
   }
   if (at != encoded.size()) return fail(Errc::corrupt, fmt::format("{} payload with {} bytes too many", name(), encoded.size() - at));
-  return {};
+  return all;
 }
 
 Result<> SparseCodec::decode(Stream& stream, std::span<const WeightedPayload> payloads, const Layout& layout, const DecodeInto& into) const {
   GOSSAMER_CHECK(stream.kind() == MemoryKind::host, "host codecs work on host streams");
   const std::size_t n = layout.size();
   GOSSAMER_CHECK((into.target == DecodeTo::wide ? into.wide.size() : into.out.size()) == n, "the vector is not that of the layout");
-  for (const WeightedPayload& payload : payloads) GOSSAMER_TRY(read(payload.encoded, layout, [](const Chunk&, const Selection&) {}));
+  const ChunkTable chunks = format_.table(layout);
+  std::vector<Result<std::vector<Selection>>> read_all(payloads.size());
+  parallel_for(stream, payloads.size(), 1, [&](std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t p = begin; p < end; ++p) read_all[p] = read(payloads[p].encoded, layout, chunks);
+  });
+  for (const auto& one : read_all)
+    if (!one) return Failure(one.error());
 
-  // A payload may have changed since: what it says now is checked again, and stays inside the vector.
-  const auto scatter = [&](const WeightedPayload& payload, auto add) {
-    return read(payload.encoded, layout, [&](const Chunk& chunk, const Selection& selection) {
-      for (std::size_t j = 0; j < selection.indices.size(); ++j)
-        if (selection.indices[j] < chunk.count) add(chunk.first + selection.indices[j], selection.values[j]);
-    });
+  const auto scatter_all = [&](std::size_t payload, const auto& add) {
+    for (std::size_t c = 0; c < chunks.chunks().size(); ++c) {
+      const Selection& sent = (*read_all[payload])[c];
+      scatter(stream, chunks.chunks()[c], sent.indices, sent.values, add);
+    }
   };
   const std::span<float> out = into.out;
+  const auto each = [&](const auto& body) {
+    parallel_for(stream, n, kElementsOfPart, [&](std::uint64_t begin, std::uint64_t end) {
+      for (std::uint64_t i = begin; i < end; ++i) body(i);
+    });
+  };
   switch (into.target) {
     case DecodeTo::assign:
-      std::fill(out.begin(), out.end(), 0.0f);
+      each([&](std::size_t i) { out[i] = 0; });
       [[fallthrough]];
     case DecodeTo::add:
-      for (const WeightedPayload& payload : payloads)
-        GOSSAMER_TRY(scatter(payload, [&](std::size_t i, float q) { out[i] += payload.weight * q; }));
+      for (std::size_t p = 0; p < payloads.size(); ++p) scatter_all(p, [&, weight = payloads[p].weight](std::size_t i, float q) { out[i] += weight * q; });
       return {};
     case DecodeTo::wide:
-      return scatter(payloads[0], [&](std::size_t i, float q) { into.wide[i] += into.wide_weight * static_cast<double>(q); });
+      scatter_all(0, [&](std::size_t i, float q) { into.wide[i] += into.wide_weight * static_cast<double>(q); });
+      return {};
     case DecodeTo::follow:
-      GOSSAMER_TRY(scatter(payloads[0], [&](std::size_t i, float q) { out[i] += q; }));
-      for (std::size_t i = 0; i < n; ++i) into.sum[i] += payloads[0].weight * (out[i] - into.own[i]);
+      scatter_all(0, [&](std::size_t i, float q) { out[i] += q; });
+      each([&, weight = payloads[0].weight](std::size_t i) { into.sum[i] += weight * (out[i] - into.own[i]); });
       return {};
     case DecodeTo::difference: {
       std::vector<float> q(n);
-      std::fill(out.begin(), out.end(), 0.0f);
-      for (const WeightedPayload& payload : payloads) {
-        std::fill(q.begin(), q.end(), 0.0f);
-        GOSSAMER_TRY(scatter(payload, [&](std::size_t i, float value) { q[i] = value; }));
-        for (std::size_t i = 0; i < n; ++i) out[i] += payload.weight * (q[i] - into.own[i]);
+      each([&](std::size_t i) { out[i] = 0; });
+      for (std::size_t p = 0; p < payloads.size(); ++p) {
+        if (p > 0) each([&](std::size_t i) { q[i] = 0; });
+        scatter_all(p, [&](std::size_t i, float value) { q[i] = value; });
+        each([&, weight = payloads[p].weight](std::size_t i) { out[i] += weight * (q[i] - into.own[i]); });
       }
       return {};
     }

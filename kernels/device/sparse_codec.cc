@@ -9,6 +9,7 @@
 #include "kernels/codecs.h"
 #include "kernels/device/chunks.h"
 #include "kernels/device/codecs.h"
+#include "kernels/device/host_twin.h"
 #include "kernels/device/positions_kernels.h"
 #include "kernels/device/scratch.h"
 #include "kernels/device/sparse_kernels.h"
@@ -114,15 +115,9 @@ void upload(DeviceStream& stream, const std::vector<T>& from, T* to) {
   stream.upload(from.data(), to, from.size() * sizeof(T));
 }
 
-class SparseCodec final : public Compressor {
+class SparseCodec final : public HostTwin {
  public:
-  SparseCodec(const CompressionOptions& options, std::unique_ptr<Compressor> host) : format_(options), host_(std::move(host)) {}
-
-  std::string_view name() const override { return host_->name(); }
-  CodecId codec() const override { return host_->codec(); }
-  CodecTraits traits() const override { return host_->traits(); }
-  std::size_t capacity(const Layout& layout) const override { return host_->capacity(layout); }
-  double contraction(const Layout& layout) const override { return host_->contraction(layout); }
+  SparseCodec(const CompressionOptions& options, std::unique_ptr<Compressor> host) : HostTwin(std::move(host)), format_(options) {}
 
   Result<std::size_t> encode(Stream& stream, std::span<const float> x, const Layout& layout, std::uint64_t seed,
                              std::span<std::byte> encoded) const override {
@@ -159,7 +154,6 @@ class SparseCodec final : public Compressor {
   std::vector<Drawing> drawings(const ChunkTable& chunks, std::uint64_t seed) const;
 
   const SparsePayload format_;
-  const std::unique_ptr<Compressor> host_;
 };
 
 // What is looked for in a chunk.  A sample pays in large ones, where it is small beside the vector, and what it finds beside the

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "kernels/device/chunks.h"
 #include "kernels/device/codecs.h"
+#include "kernels/device/host_twin.h"
 #include "kernels/device/scratch.h"
 #include "kernels/draws.h"
 #include "kernels/tile_payload.h"
@@ -11,16 +12,10 @@
 namespace gossamer::device {
 namespace {
 
-class TileCodec final : public Compressor {
+class TileCodec final : public HostTwin {
  public:
   TileCodec(const CompressionOptions& options, std::unique_ptr<Compressor> host)
-      : format_(options), how_(format_.options.how), host_(std::move(host)) {}
-
-  std::string_view name() const override { return host_->name(); }
-  CodecId codec() const override { return host_->codec(); }
-  CodecTraits traits() const override { return host_->traits(); }
-  std::size_t capacity(const Layout& layout) const override { return host_->capacity(layout); }
-  double contraction(const Layout& layout) const override { return host_->contraction(layout); }
+      : HostTwin(std::move(host)), format_(options), how_(format_.options.how) {}
 
   Result<std::size_t> encode(Stream& stream, std::span<const float> x, const Layout& layout, std::uint64_t seed,
                              std::span<std::byte> encoded) const override {
@@ -81,7 +76,6 @@ class TileCodec final : public Compressor {
 
   const TilePayload format_;
   const Quantizer how_;
-  const std::unique_ptr<Compressor> host_;
 };
 
 Result<std::size_t> TileCodec::encode(Stream& any, EncodeWork work, std::size_t count, const Layout& layout, std::uint64_t seed,

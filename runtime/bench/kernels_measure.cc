@@ -121,7 +121,7 @@ class Bench {
   Layout layout_;
   std::vector<std::unique_ptr<Pages>> pages_;
   std::unique_ptr<Pages> payload_;
-  std::size_t turn_ = 0;
+  std::size_t turn_ = 0, top_used_ = 0;
   std::vector<Case> cases_;
 };
 
@@ -186,7 +186,11 @@ void Bench::add_sparse(Stream& stream) {
   const std::size_t k = kept();
   const auto top = codec({.codec = CodecId::top_k, .ratio = 0.01});
   const double sent = payload_bytes(*top);
-  add({"top-k 1 %", 4 + sent, true, [&stream, this, top] { must(top->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); },
+  add({"encode top-k 1 %", 4 + sent, true, [&stream, this, top] {
+         const auto used = top->encode(stream, x(), layout_, 1, payload_->bytes());
+         must(used.has_value());
+         top_used_ = *used;
+       },
        "copy, std::nth_element, collect", [this, k] {
          const auto work = aside();
          for (std::size_t i = 0; i < n_; ++i) work[i] = std::abs(x()[i]);
@@ -201,10 +205,14 @@ void Bench::add_sparse(Stream& stream) {
            }
          must(found == k);
        }});
+  add({"decode and add top-k 1 %", 3 * sent, true, [&stream, this, top] {
+         const WeightedPayload one{payload_->bytes().first(top_used_), 1e-3f};
+         must(top->decode(stream, {&one, 1}, layout_, {.target = DecodeTo::add, .out = out()}).has_value());
+       }});
   add({"choco top-k 1 %", 8 + sent, true,
        [&stream, this, top] { must(top->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload_->bytes()).has_value()); }});
   const auto random = codec({.codec = CodecId::random_k, .ratio = 0.01});
-  add({"random-k 1 %", 2 * payload_bytes(*random), true,
+  add({"encode random-k 1 %", 2 * payload_bytes(*random), true,
        [&stream, this, random] { must(random->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); }});
 }
 
@@ -238,7 +246,7 @@ Result<> Bench::run(std::size_t threads, const std::function<void(const KernelRo
     });
   };
   std::vector<bench::TorchTime> beside;
-  if (torch->skipped.empty() && (asked_for("top-k 1 %") || asked_for("encode bf16") || asked_for("encode int8") || asked_for("encode qsgd 8 bits") || asked_for("mix of 3"))) {
+  if (torch->skipped.empty() && (asked_for("encode top-k 1 %") || asked_for("encode bf16") || asked_for("encode int8") || asked_for("encode qsgd 8 bits") || asked_for("mix of 3"))) {
     auto measured = bench::measure_torch({.python = bench_.torch, .x = x(), .kept = kept(), .threads = threads});
     if (measured) {
       torch->version = measured->version;

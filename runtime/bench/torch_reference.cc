@@ -36,7 +36,7 @@ def blocks(levels):
     s = whole.abs().amax(1, keepdim=True) / 127
     return levels(whole / s).to(torch.int8), s
 
-all = [("top-k 1 %", "torch.topk", lambda: torch.topk(x.abs(), k, sorted=False)),
+all = [("encode top-k 1 %", "torch.topk", lambda: torch.topk(x.abs(), k, sorted=False)),
        ("encode bf16", "torch, to(bfloat16)", lambda: x.to(torch.bfloat16)),
        ("encode int8", "torch.quantize_per_tensor, one scale that is known", lambda: torch.quantize_per_tensor(x, scale, 0, torch.qint8)),
        ("encode int8", "torch, blocks of 256", lambda: blocks(torch.round_)),

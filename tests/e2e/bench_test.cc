@@ -67,7 +67,7 @@ std::string python_that_is(const Scratch& scratch, const std::string& off) {
                                                   "least = sorted(map(abs, x), reverse=True)[int(sys.argv[5]) - 1] + " + off + "\n"
                                                   "print('version', 'none', sep='\\t')\n"
                                                   "print('least', least.hex(), sep='\\t')\n"
-                                                  "print('time', 'top-k 1 %', 'a sort', 0.25, sep='\\t')\n");
+                                                  "print('time', 'encode top-k 1 %', 'a sort', 0.25, sep='\\t')\n");
   std::filesystem::permissions(path, std::filesystem::perms::owner_all);
   return path;
 }
@@ -84,7 +84,7 @@ TEST(BenchKernels, StandsBesideTorchAndFindsTheSame) {
   EXPECT_EQ(report["torch"], "none");
   bool beside = false;
   for (const auto& row : report["rows"])
-    if (row["name"] == "top-k 1 %" && row["peer"] == "a sort") {
+    if (row["name"] == "encode top-k 1 %" && row["peer"] == "a sort") {
       beside = true;
       EXPECT_EQ(row["peer_seconds"], 0.25);
       EXPECT_NEAR(row["gain"].get<double>(), 0.25 / row["seconds"].get<double>(), 1e-6);

@@ -11,6 +11,7 @@
 #include "kernels/parallel.h"
 #include "kernels/positions.h"
 #include "kernels/select.h"
+#include "kernels/vector.h"
 #include "tests/kernels/codec_cases.h"
 
 namespace gossamer {
@@ -270,20 +271,64 @@ TEST(Positions, GoBeyondThirtyTwoBits) {
   ASSERT_NE(read_positions(std::span(bytes).first(used), kN - 1, positions.size(), &read), nullptr);
 }
 
-// Memory that nobody wrote to is one page of zeros.
-TEST(Sparsifiers, SelectAmongMoreThanThirtyOneBitsCount) {
-  constexpr std::size_t kN = (std::size_t{1} << 31) + 1000;
-  void* const mapped = ::mmap(nullptr, 4 * kN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) GTEST_SKIP() << "no room for 8 GiB of addresses";
-  ::madvise(mapped, 4 * kN, MADV_HUGEPAGE);  // zeros in large pages, where there are such: small ones take their time
-  auto* const x = static_cast<float*>(mapped);
-  const std::vector<std::uint64_t> places = {5, (std::uint64_t{1} << 31) - 1, std::uint64_t{1} << 31, kN - 1};
-  for (const std::uint64_t place : places) x[place] = -2.5f;
-  Stream stream;
-  Selection found;
-  ASSERT_TRUE(select_at_least(stream, best_kernels(), x, nullptr, kN, magnitude_bits(2.5f), &found));
-  EXPECT_EQ(found.indices, places);
-  ::munmap(mapped, 4 * kN);
+// More than 2^31 floats: memory that nobody wrote to is one page of zeros.
+class ManyFloats {
+ public:
+  ManyFloats() : mapped_(::mmap(nullptr, 4 * kCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
+    if (mapped_ != MAP_FAILED) ::madvise(mapped_, 4 * kCount, MADV_HUGEPAGE);  // in large pages, where there are such: small ones take their time
+  }
+  ~ManyFloats() {
+    if (mapped_ != MAP_FAILED) ::munmap(mapped_, 4 * kCount);
+  }
+  ManyFloats(const ManyFloats&) = delete;
+  ManyFloats& operator=(const ManyFloats&) = delete;
+
+  static constexpr std::size_t kCount = (std::size_t{1} << 31) + 1000;
+  bool there() const { return mapped_ != MAP_FAILED; }
+  std::span<float> all() { return {static_cast<float*>(mapped_), kCount}; }
+
+ private:
+  void* mapped_;
+};
+
+const std::vector<std::uint64_t> kFarApart = {5, (std::uint64_t{1} << 31) - 1, std::uint64_t{1} << 31, ManyFloats::kCount - 1};
+
+TEST(Sparsifiers, CountBeyondThirtyOneBits) {
+  ManyFloats x, target, payload;
+  if (!x.there() || !target.there() || !payload.there()) GTEST_SKIP() << "no room for 24 GiB of addresses";
+  for (const std::uint64_t place : kFarApart) x.all()[place] = -2.5f;
+  const auto codec = compressor({.codec = CodecId::threshold, .threshold = 2.5, .values = CodecId::bf16});
+  const Layout layout = Layout::flat(ManyFloats::kCount);
+  ThreadedStream threads(2);
+  const std::span<std::byte> room = std::as_writable_bytes(payload.all());
+  ASSERT_GE(room.size(), codec->capacity(layout));
+  const auto used = codec->encode(threads, x.all(), layout, 1, room);
+  ASSERT_TRUE(used) << used.error().message;
+  ASSERT_TRUE(codec->add_decoded(threads, room.first(*used), layout, 2, target.all()));
+  for (const std::uint64_t place : kFarApart) {
+    EXPECT_EQ(target.all()[place], -5.0f) << place;
+    EXPECT_EQ(target.all()[place - 1] == 0, place != std::uint64_t{1} << 31) << place;
+  }
+}
+
+TEST(DenseCodecs, CountBeyondThirtyOneBits) {
+  ManyFloats x;
+  if (!x.there()) GTEST_SKIP() << "no room for 8 GiB of addresses";
+  for (const std::uint64_t place : kFarApart) x.all()[place] = -2.5f;
+  EXPECT_EQ(squared_norm(x.all()), 4 * 6.25);
+  const auto codec = compressor({.codec = CodecId::sign});
+  const Layout layout = Layout::flat(ManyFloats::kCount);
+  std::vector<std::byte> bytes(codec->capacity(layout));
+  ThreadedStream threads(2);
+  ASSERT_TRUE(codec->encode(threads, x.all(), layout, 1, bytes));
+  const std::size_t scales = (4 * tile_count(ManyFloats::kCount) + 63) / 64 * 64;
+  std::vector<std::uint64_t> negative;
+  for (std::size_t byte = 0; byte < (ManyFloats::kCount + 7) / 8; ++byte)
+    if (const auto bits = std::to_integer<unsigned>(bytes[64 + scales + byte]); bits != 0) {
+      EXPECT_EQ(std::popcount(bits), 1);
+      negative.push_back(8 * byte + static_cast<std::size_t>(std::countr_zero(bits)));
+    }
+  EXPECT_EQ(negative, kFarApart);
 }
 
 TEST(DenseCodecs, SizesGoBeyondThirtyTwoBits) {

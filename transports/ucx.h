@@ -21,6 +21,7 @@
 // One fabric is one UCX context with one worker.  Several may live in a process, on different threads.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -55,6 +56,8 @@ struct UcxOptions {
   // For memory of a device.  Direct: UCX takes it from there and puts it there (cuda_copy, cuda_ipc, GPUDirect); make_ucx() is
   // refused where this UCX, or the transports chosen of it, know no such memory.
   Device device;
+  // How long a connection over an RDMA device may take to open before its links go down.
+  std::chrono::milliseconds wire_up_patience = std::chrono::seconds(30);
   // How many calls of poll() the puts of a destroyed link may take to end by themselves, where UCX does not
   // tell that the peer is gone, before they are given up.
   std::size_t abandon_polls = 1000;

@@ -1,6 +1,7 @@
 #include "transports/ucx_core.h"
 
 #include <poll.h>
+#include <sys/timerfd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -20,6 +21,7 @@
 namespace gossamer::ucx {
 namespace {
 
+constexpr const char* kNever = "1000000s";
 constexpr const char* kQueueElementSize = "1024";
 constexpr int kProgressMax = 256;   // calls of UCX's progress in one poll(), so that poll() always returns
 constexpr unsigned kPollsPerLook = 256;  // at the neighbours' processes, for those who never sleep
@@ -84,9 +86,13 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
     return fail(Errc::invalid_argument,
                 "UCX cannot read its settings (UCX_* in the environment): " + say(status));
   const Config config(raw_config);
-  // Without it a connection to a machine that is switched off would block for minutes.
-  std::vector<std::pair<std::string, std::string>> settings = {{"CONN_NB", "y"}};
-  settings.insert(settings.end(), options.settings.begin(), options.settings.end());
+  // Without it a connection to a machine that is switched off would block for minutes.  UCX 1.13 wants the first name, today's
+  // (1.22) refuses it.
+  for (const char* name : {"CONN_NB", "TCP_CONN_NB"}) (void)ucp_config_modify(config.get(), name, "y");
+  // Of UCX's two generations of protocols the one that 1.13 has by default: with the other (1.22's default) no message over TCP
+  // leaves at once, and so no hello.
+  (void)ucp_config_modify(config.get(), "PROTO_ENABLE", "n");
+  std::vector<std::pair<std::string, std::string>> settings = options.settings;
   if (!options.tls.empty()) settings.emplace_back("TLS", options.tls);
   if (!options.interface.empty()) {
     const std::vector<std::string> interfaces = interfaces_of(options.interface);
@@ -111,10 +117,14 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
   const std::string in_force =
       printed([&](FILE* to) { ucp_config_print(config.get(), to, nullptr, UCS_CONFIG_PRINT_CONFIG); });
   core->tls_ = setting(in_force, "TLS");
+  // Where connections wire up our patience decides, see Endpoint.
+  if (may_wire_up(core->tls_) && std::ranges::none_of(settings, [](const auto& one) { return one.first == "UD_TIMEOUT"; }))
+    (void)ucp_config_modify(config.get(), "UD_TIMEOUT", kNever);
   // Over TCP the handshake of a rendezvous waits in one queue with the bulk that goes the other way, so that two neighbours
   // who send at the same time take turns: 1.07 s a round where sending at once takes 0.83 s (docs/measurements.md).
   const std::string rendezvous = setting(in_force, "RNDV_THRESH");
-  core->splits_ = rendezvous == "inf" || (rendezvous == "auto" && !may_use_rdma(core->tls_));
+  const bool own_choice = rendezvous == "auto" || rendezvous == "intra:auto,inter:auto";  // 1.13's, and today's
+  core->splits_ = rendezvous == "inf" || (own_choice && !may_use_rdma(core->tls_));
   if (core->splits_) (void)ucp_config_modify(config.get(), "RNDV_THRESH", "inf");
   core->devices_ = setting(in_force, "NET_DEVICES");
   core->shared_memory_ = allows_shared_memory(core->tls_);
@@ -153,6 +163,8 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
                 "the transports '" + core->tls_ + "' cannot wake a sleeping process: " + say(status));
   GOSSAMER_TRY_ASSIGN(core->waiter_, Waiter::make());
   GOSSAMER_TRY(core->waiter_.watch(core->worker_fd_));
+  core->patience_ = FileDescriptor(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  GOSSAMER_TRY(core->waiter_.watch(core->patience_.number()));
 
   ucp_am_handler_param_t handler{};
   handler.field_mask =
@@ -274,8 +286,14 @@ void Core::fail_endpoint(std::uint64_t nonce) {
   for (const auto& [id, link] : links_)
     if (link->endpoint == endpoint) news_.lose(*link);
   if (endpoint->greets && !endpoint->greeted) --greeting_;
+  if (endpoint->wires && !endpoint->heard) end_wiring();
   end_held(*endpoint, nullptr);
   if (!endpoint->tells_failures) give_up([&](const LinkState& link) { return link.endpoint == endpoint; });
+}
+
+void Core::broken(Endpoint& endpoint) {
+  if (!endpoint.failed) fail_endpoint(endpoint.nonce);
+  endpoint.broken = true;
 }
 
 void Core::close_by_force(ucp_ep_h endpoint) {
@@ -296,9 +314,9 @@ void Core::sweep_requests() {
 
 void Core::sweep_failures() {
   // Endpoints without failure handling cannot be closed towards a peer that is gone; UCX takes them down with
-  // the worker.
+  // the worker.  Those that wire up stay, see Endpoint.
   std::erase_if(failed_, [&](const std::shared_ptr<Endpoint>& endpoint) {
-    if (!endpoint->tells_failures || endpoint->handle == nullptr) return false;
+    if (!endpoint->tells_failures || endpoint->handle == nullptr || endpoint->is_wiring()) return false;
     close_by_force(std::exchange(endpoint->handle, nullptr));
     return true;
   });
@@ -325,6 +343,7 @@ void Core::poll(FabricEvents* events) {
     for (const std::uint64_t nonce : waiter_.ended()) fail_endpoint(nonce);
   sweep_failures();
   greet_all();
+  if (wiring_ > 0) sweep_wiring();
   sweep_closing();
   sweep_requests();
   news_.hand_out(events);
@@ -369,10 +388,10 @@ void Core::shutdown() {
   (void)settle(kSettleRounds, [&] {
     sweep_failures();
     greet_all();
-    return all_sent();
+    return all_sent() && wiring_ == 0;
   });
   for (const auto& [nonce, endpoint] : std::unordered_map(endpoints_))
-    if (!endpoint->tells_failures) tell(Kind::bye, *endpoint, 0);
+    if (!endpoint->tells_failures || (endpoint->wires && endpoint->is_open())) tell(Kind::bye, *endpoint, 0);
 
   // What was accepted leaves before the connections are closed, if the peers are there to take it.
   const auto flush = [&](ucp_ep_h endpoint) {
@@ -387,9 +406,15 @@ void Core::shutdown() {
     return requests_.empty() && all_sent();
   });
   sweep_failures();
-  const bool rests = settle(kRestRounds, [&] { return at_rest(); });
-  for (const auto& [nonce, endpoint] : endpoints_)
-    if (endpoint->tells_failures) close_by_force(std::exchange(endpoint->handle, nullptr));
+  bool rests = settle(kRestRounds, [&] { return at_rest(); });
+  for (const auto& [nonce, endpoint] : endpoints_) {
+    if (endpoint->is_wiring()) {
+      rests = false;
+    } else if (endpoint->tells_failures) {
+      close_by_force(std::exchange(endpoint->handle, nullptr));
+    }
+  }
+  for (const auto& endpoint : failed_) rests = rests && !endpoint->is_wiring();
   for (void* request : requests_) ucp_request_free(request);
   requests_.clear();
   if (rests) {
@@ -397,7 +422,7 @@ void Core::shutdown() {
     // for a connection (see Endpoint).
     ucp_worker_destroy(worker_);
   } else {
-    // UCX holds messages for a neighbour that is dead or does not listen.  To destroy a worker that holds a
+    // UCX holds messages for a peer that is dead or does not listen.  To destroy a worker that holds a
     // wire-up reply aborts the process (UCX 1.13.1, ucp_worker_destroy: "got REP message"), so this one is left
     // as it is: nobody lets it work any more, so it calls nobody back, and its sockets and queues go with the
     // process.
@@ -409,6 +434,7 @@ void Core::shutdown() {
 
   // Nothing is under way any more.
   for (const auto& [id, link] : links_) link->down = true;
+  give_up([](const LinkState&) { return true; });
   news_.forget_puts();
   outgoing_.clear();
   spare_.clear();

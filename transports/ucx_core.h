@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "transports/core_state.h"
 #include "transports/shared_memory.h"
 #include "transports/ucx.h"
@@ -84,6 +85,12 @@ struct Held {
 // the sender's socket is connected.  Who has sent and has received one knows that both sockets are; then a
 // reply never has to wait.
 //
+// Over a device the first message wires up, whatever is done: requests and replies go by datagrams (UCX's ud), and an
+// endpoint that fails or is closed while one of them waits aborts the process likewise (1.13.1, "got REQ message").  So
+// nothing is sent behind a hello before the other side's has come, which shows that the wire-up is over at this end; until
+// then UCX is kept from finding the peer dead (UD_TIMEOUT), our own patience decides, and such an endpoint is never closed:
+// it is left to UCX, and at the end the worker with it.
+//
 // Over shared memory a sender claims a place in the receiver's queue, and then fills it in; when it dies in
 // between, the receiver waits for ever and hears from nobody any more (UCX's mm transports).  So that this takes
 // less than a microsecond rather than the mapping of the receiver's buffers, messages without a body are sent
@@ -96,6 +103,9 @@ struct Endpoint {
   bool tells_failures = false;  // peer error mode
   bool failed = false;
   bool greets = false;   // opens by hellos, as above
+  bool wires = false;    // and the hello wires up
+  bool broken = false;   // as UCX says
+  unsigned patience_spent = 0;
   bool greeted = false;  // our hello has left
   bool heard = false;    // the other side's has come
   bool direct = false;   // over shared memory, as above
@@ -105,6 +115,7 @@ struct Endpoint {
   std::vector<Held> held;
 
   bool is_open() const { return !greets || (greeted && (heard || !tells_failures)); }
+  bool is_wiring() const { return wires && !heard && !broken; }
 };
 
 using LinkState = LinkTo<Endpoint>;
@@ -212,6 +223,9 @@ class Core {
   ucs_status_t receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
                               const ucp_am_recv_param_t& param);
   bool all_sent() const;
+  void begin_wiring();
+  void sweep_wiring();
+  void end_wiring();
   ucs_status_t refuse(const UcxWire& wire, const ucp_am_recv_param_t& param);
   void received(Incoming& incoming, ucs_status_t status);
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
@@ -234,6 +248,7 @@ class Core {
   void let_go(Endpoint& endpoint);
   void end_held(Endpoint& endpoint, const LinkState* link);
   void fail_endpoint(std::uint64_t nonce);
+  void broken(Endpoint& endpoint);
   template <class Which>
   void give_up(Which&& which);
   void close_by_force(ucp_ep_h endpoint);
@@ -266,6 +281,8 @@ class Core {
   std::vector<std::shared_ptr<Endpoint>> failed_;                           // until they are closed
   std::vector<std::string> visitors_;  // addresses in hellos that have come; seen to outside of UCX's callbacks
   std::size_t greeting_ = 0;           // endpoints whose hello has not left
+  std::size_t wiring_ = 0;             // of endpoints_, those that wire up
+  FileDescriptor patience_;            // a timer that ticks meanwhile
   struct Refusal {
     std::uint64_t from = 0, to = 0;  // who sent what is refused, and to whom
   };

@@ -1,5 +1,9 @@
 // Connections of ucx::Core: how they are made and open, see Endpoint.
+#include <sys/timerfd.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "transports/ucx_core.h"
@@ -9,6 +13,11 @@ namespace gossamer::ucx {
 namespace {
 
 constexpr unsigned kDirectAttempts = 100;  // to send a first message at once where that should be possible
+constexpr unsigned kTicks = 8;             // of patience
+
+bool has_any(const std::string& lanes, std::initializer_list<std::string_view> transports) {
+  return std::ranges::any_of(transports, [&](std::string_view one) { return lanes.find(one) != std::string::npos; });
+}
 
 }  // namespace
 
@@ -68,7 +77,11 @@ std::shared_ptr<Endpoint> Core::reach(const Address& address) {
     return nullptr;
   endpoints_.emplace(address.nonce, endpoint);
   endpoint->direct = !endpoint->tells_failures && neighbour;
-  endpoint->greets = endpoint->direct || lanes(endpoint->handle).find(" tcp/") != std::string::npos;
+  const std::string ways = endpoint->direct ? std::string() : lanes(endpoint->handle);
+  const bool over_tcp = has_any(ways, {" tcp/"});
+  endpoint->wires = !over_tcp && endpoint->tells_failures && has_any(ways, {" rc_", " dc_"});
+  endpoint->greets = endpoint->direct || over_tcp || endpoint->wires;
+  if (endpoint->wires) begin_wiring();
   if (endpoint->greets) {
     ++greeting_;
     greet(*endpoint);
@@ -87,6 +100,16 @@ void Core::greet(Endpoint& endpoint) {
   wire.size = address.size();
   // As long as the longest message without a body: if this one can be sent at once, they all can.
   address.resize(std::max(address.size(), kNoticeSizeMax));
+  if (endpoint.wires) {
+    Outgoing* hello = prepare(wire, {});
+    hello->staged.reset(new std::byte[address.size()]);
+    std::memcpy(hello->staged.get(), address.data(), address.size());
+    if (send_now(hello, endpoint.handle, hello->staged.get(), address.size(), false) != Errc::ok) return recycle(hello);
+    endpoint.greeted = true;
+    --greeting_;
+    if (endpoint.is_open()) let_go(endpoint);
+    return;
+  }
   ucp_request_param_t params{};
   params.op_attr_mask = UCP_OP_ATTR_FLAG_FORCE_IMM_CMPL;
   void* request =
@@ -117,6 +140,7 @@ void Core::greet_all() {
     }
     const std::shared_ptr<Endpoint> endpoint = found != endpoints_.end() ? found->second : reach(*address);
     if (!endpoint || !endpoint->greets || std::exchange(endpoint->heard, true)) continue;
+    if (endpoint->wires) end_wiring();
     if (endpoint->is_open()) let_go(*endpoint);
   }
   for (const Refusal& refusal : std::exchange(refusals_, {}))
@@ -134,6 +158,30 @@ void Core::greet_all() {
       let_go(*endpoint);
     }
   }
+}
+
+void Core::begin_wiring() {
+  if (wiring_++ > 0) return;
+  const auto patience = std::chrono::duration_cast<std::chrono::nanoseconds>(options_.wire_up_patience).count();
+  const long tick = std::max<long>(patience / kTicks, 1);
+  itimerspec ticks{};
+  ticks.it_value = ticks.it_interval = {.tv_sec = tick / 1'000'000'000, .tv_nsec = tick % 1'000'000'000};
+  (void)::timerfd_settime(patience_.number(), 0, &ticks, nullptr);
+}
+
+void Core::sweep_wiring() {
+  std::uint64_t ticks = 0;
+  if (::read(patience_.number(), &ticks, sizeof ticks) != sizeof ticks) return;
+  std::vector<std::uint64_t> impatient;
+  for (const auto& [nonce, endpoint] : endpoints_)
+    if (endpoint->is_wiring() && (endpoint->patience_spent += static_cast<unsigned>(ticks)) > kTicks) impatient.push_back(nonce);
+  for (const std::uint64_t nonce : impatient) fail_endpoint(nonce);
+}
+
+// Else its ticks would wake a fabric that has nothing to wait for.
+void Core::end_wiring() {
+  constexpr itimerspec kNoTicks{};
+  if (--wiring_ == 0) (void)::timerfd_settime(patience_.number(), 0, &kNoTicks, nullptr);
 }
 
 bool Core::all_sent() const {

@@ -244,7 +244,7 @@ void Core::sent(Outgoing* outgoing, Errc status) {
 
 void Core::on_error(void* arg, ucp_ep_h, ucs_status_t) {
   auto* endpoint = static_cast<Endpoint*>(arg);
-  if (!endpoint->failed) endpoint->core->fail_endpoint(endpoint->nonce);
+  endpoint->core->broken(*endpoint);
 }
 
 void Core::deliver(std::span<const std::byte> notice, std::uint64_t put_size) {

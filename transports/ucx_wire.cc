@@ -40,6 +40,10 @@ bool may_use_rdma(std::string_view tls) {
          !std::filesystem::is_empty("/sys/class/infiniband", error) && !error;
 }
 
+bool may_wire_up(std::string_view tls) {
+  return may_use_rdma(tls) && names_one_of(tls, {"all", "ib", "rc", "rc_v", "rc_x", "rc_verbs", "rc_mlx5", "dc", "dc_x", "dc_mlx5"});
+}
+
 bool are_loopback(std::string_view devices) {
   bool any = false;
   for (const NetworkAddress& address : network_addresses()) {

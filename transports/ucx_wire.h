@@ -19,6 +19,8 @@ inline constexpr unsigned kMessageId = 17;  // of the active message; ours alone
 std::string dialect();
 
 // Whether this machine has RDMA devices that a UCX_TLS value lets UCX use.
+// Whether connections may be made by datagrams of a device before they carry anything (rc, dc).
+bool may_wire_up(std::string_view tls);
 bool may_use_rdma(std::string_view tls);
 
 // Whether a UCX_TLS value lets UCX use shared memory.

@@ -83,7 +83,7 @@ std::vector<Backend> all_backends() {
       ucx("ucx_shared_memory", {.tls = "posix,sysv,self"}, false),
       // As where neighbours may not map each other's memory.
       ucx("ucx_shared_memory_by_messages", {.tls = "posix,sysv,self", .map_neighbours = false}, false),
-      ucx("ucx_rc", {.tls = "rc_v,self"}, true),
+      ucx("ucx_rc", {.tls = "rc_v,self", .wire_up_patience = std::chrono::seconds(2) * kSlowness}, true),
       ucx("ucx_ud", {.tls = "ud_v,self"}, true),
       ofi("libfabric_tcp", {.provider = "tcp", .interface = "lo", .map_neighbours = false}),
       ofi("libfabric_tcp_mapped", {.provider = "tcp", .interface = "lo"}),

@@ -12,6 +12,10 @@ std::unique_ptr<Compressor> make_tile_codec(const CompressionOptions& options, c
 // top-k, threshold and random-k.
 std::unique_ptr<Compressor> make_sparse_codec(const CompressionOptions& options, const Kernels& kernels);
 
+// low-rank.
+inline constexpr std::uint32_t kRankMax = 4, kPowerIterationsMax = 8;
+std::unique_ptr<Compressor> make_low_rank_codec(const CompressionOptions& options, const Kernels& kernels);
+
 // How many of `count` > 0 elements the sparsifiers keep: max(1, floor(ratio * count)), in fp64.
 std::size_t kept(double ratio, std::size_t count);
 

@@ -68,6 +68,15 @@ Result<std::unique_ptr<Compressor>> make_compressor(const CompressionOptions& op
       return fail(Errc::invalid_argument, "compression.values must be none, fp16, bf16, fp8, int8, int4 or natural");
   }
 
+  if (codec == CodecId::low_rank) {
+    if (scope == Scope::model)
+      return fail(Errc::invalid_argument, "compression.scope is model, but low-rank factors the matrices of the model; it must be tensor");
+    if (options.rank < 1 || options.rank > kRankMax)
+      return fail(Errc::invalid_argument, fmt::format("compression.rank is {}; it must be 1 .. {}", options.rank, kRankMax));
+    if (options.power_iterations > kPowerIterationsMax)
+      return fail(Errc::invalid_argument, fmt::format("compression.power_iterations is {}; it must be 0 .. {}", options.power_iterations, kPowerIterationsMax));
+  }
+
   switch (codec) {
     case CodecId::none:
     case CodecId::fp16:
@@ -84,6 +93,8 @@ Result<std::unique_ptr<Compressor>> make_compressor(const CompressionOptions& op
     case CodecId::random_k:
     case CodecId::threshold:
       return make_sparse_codec(options, with);
+    case CodecId::low_rank:
+      return make_low_rank_codec(options, with);
   }
   return fail(Errc::invalid_argument, fmt::format("compression.codec has the unknown value {}",
                                                   static_cast<unsigned>(options.codec)));

@@ -8,7 +8,7 @@
 // and scale against the layout, write only inside the target, and leave it untouched when they refuse.
 //
 // Scope: with `tensor` each tensor of the layout is compressed by itself (own scale, own k); with
-// `model` the whole vector is one.
+// `model` the whole vector is one, which low-rank, whose matrices are the tensors, refuses.
 //
 // Immutable after construction and therefore thread safe.
 #pragma once
@@ -42,6 +42,7 @@ enum class CodecId : std::uint16_t {
   terngrad = 11,
   natural = 12,
   threshold = 13,
+  low_rank = 14,
 };
 
 enum class Scope : std::uint8_t { tensor, model };
@@ -126,6 +127,8 @@ struct CompressionOptions {
   std::uint32_t levels = 7;     // qsgd: s, 1 .. 127; sent in 2 bits up to 1, in 4 up to 7, else in 8
   Norm norm = Norm::max;        // qsgd: what the levels divide
   bool one_scale = false;       // qsgd, sign: one scale for the whole scope, as in the papers, not one per 256 elements
+  std::uint32_t rank = 2;       // low-rank: columns of each factor, 1 .. 4
+  std::uint32_t power_iterations = 1;  // low-rank: how often the factors are refined, 0 .. 8; each reads the matrix twice
   bool unbiased = false;        // random-k, qsgd, terngrad: scale for E Q(x) = x instead of for contraction
 };
 

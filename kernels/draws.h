@@ -23,7 +23,7 @@
 namespace gossamer {
 
 // Part of the wire format, as a receiver of random-k draws the sender's numbers; never reuse a value.
-enum class DrawUse : std::uint32_t { rounding = 1, rotation = 2, strata = 3, sketch = 4 };
+enum class DrawUse : std::uint32_t { rounding = 1, rotation = 2, strata = 3, sketch = 4, low_rank = 5 };
 
 inline constexpr std::size_t kDrawTile = 256;
 

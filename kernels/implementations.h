@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/factors.h"
 #include "kernels/tiles.h"
 
 namespace gossamer {
@@ -47,6 +48,13 @@ struct Kernels {
   // Returns how many.  REQUIRES: count < 2^32, `least` <= 2^31, room for count + 2 of each.
   std::size_t (*find)(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint32_t* indices,
                       float* values) = nullptr;
+
+  // Products of low-rank factors, in the order of kernels/factors.h.  left = M right, for all rows of M.
+  void (*times)(const MatrixRows& m, FactorView right, std::size_t rank, FactorOut left) = nullptr;
+  // right = M^T left, for at most kFactorRows rows.
+  void (*transposed_times)(const MatrixRows& m, FactorView left, std::size_t rank, FactorOut right) = nullptr;
+  // out = elements 0 .. count-1 of a row of left right^T; left.data is that row's element of the first column.
+  void (*outer)(FactorView left, FactorView right, std::size_t rank, float* out, std::size_t count) = nullptr;
 };
 
 // The definition.

@@ -138,6 +138,8 @@ std::string_view codec_name(CodecId codec) {
       return "natural";
     case CodecId::threshold:
       return "threshold";
+    case CodecId::low_rank:
+      return "low-rank";
   }
   return "unknown";
 }

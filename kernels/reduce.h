@@ -18,7 +18,8 @@ namespace gossamer {
 inline constexpr std::size_t kSumLanes = 32;
 inline constexpr std::size_t kSumChunk = 4096;
 
-inline double fold_lanes(double (&lanes)[kSumLanes]) {
+template <class T>
+T fold_lanes(T (&lanes)[kSumLanes]) {
   for (std::size_t width = kSumLanes / 2; width > 0; width /= 2)
     for (std::size_t l = 0; l < width; ++l) lanes[l] += lanes[l + width];
   return lanes[0];

@@ -22,7 +22,7 @@ std::vector<Choice> choices() {
       {"membership", "elastic", {{"membership.mode", "elastic"}}},
   };
   for (const CodecId codec : {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k, CodecId::sign, CodecId::qsgd,
-                              CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold})
+                              CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold, CodecId::low_rank})
     all.push_back({"codec", name(codec), {{"compression.codec", name(codec)}}});
   const std::vector<Choice> graphs = {
       {"topology", "ring", {{"topology.family", "ring"}}},

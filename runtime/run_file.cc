@@ -28,7 +28,8 @@ constexpr MembershipMode kMembershipModes[] = {MembershipMode::fixed, Membership
 constexpr MixingOrder kOrders[] = {MixingOrder::adapt_then_combine, MixingOrder::combine_then_adapt};
 constexpr Scope kScopes[] = {Scope::tensor, Scope::model};
 constexpr CodecId kCodecs[] = {CodecId::none, CodecId::fp16, CodecId::bf16,     CodecId::fp8,     CodecId::int8,  CodecId::int4,
-                               CodecId::qsgd, CodecId::sign, CodecId::terngrad, CodecId::natural, CodecId::top_k, CodecId::threshold, CodecId::random_k};
+                               CodecId::qsgd, CodecId::sign, CodecId::terngrad, CodecId::natural, CodecId::top_k, CodecId::threshold, CodecId::random_k,
+                               CodecId::low_rank};
 constexpr CodecId kValues[] = {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::natural};
 constexpr Norm kNorms[] = {Norm::max, Norm::two};
 
@@ -59,6 +60,8 @@ void read_compression(const YamlMap& map, CompressionOptions* options) {
   if (codec == CodecId::none || codec == CodecId::bf16)
     map.inapplicable("scope", "codec",
                      fmt::format("codec {} treats every number by itself and has no scope; remove it", word));
+  else if (codec == CodecId::low_rank)
+    map.inapplicable("scope", "codec", "codec low-rank takes the matrices of the model one by one and has no scope; remove it");
   else
     options->scope = choose(map, "scope", kScopes, options->scope);
 
@@ -76,6 +79,14 @@ void read_compression(const YamlMap& map, CompressionOptions* options) {
     options->values = choose(map, "values", kValues, options->values);
   else
     map.inapplicable("values", "codec", fmt::format("codec {} sends every number; values belongs to top-k, threshold and random-k", word));
+
+  if (codec == CodecId::low_rank) {
+    options->rank = static_cast<std::uint32_t>(map.count("rank", options->rank, {.least = 1, .most = 4}));
+    options->power_iterations = static_cast<std::uint32_t>(map.count("power_iterations", options->power_iterations, {.least = 0, .most = 8}));
+  } else {
+    for (const char* key : {"rank", "power_iterations"})
+      map.inapplicable(key, "codec", fmt::format("codec {} has no factors; {} belongs to low-rank (and, under mixing, to power-gossip)", word, key));
+  }
 
   if (qsgd) {
     options->norm = choose(map, "norm", kNorms, options->norm);

@@ -52,10 +52,14 @@ class Section {
 void write(const Section& at, const CompressionOptions& options) {
   const CodecId codec = options.codec;
   at.text("codec", name(codec));
-  if (codec != CodecId::none && codec != CodecId::bf16) at.text("scope", name(options.scope));
+  if (codec != CodecId::none && codec != CodecId::bf16 && codec != CodecId::low_rank) at.text("scope", name(options.scope));
   if (codec == CodecId::top_k || codec == CodecId::random_k) at.number("ratio", options.ratio);
   if (codec == CodecId::threshold) at.number("threshold", options.threshold);
   if (codec == CodecId::top_k || codec == CodecId::random_k || codec == CodecId::threshold) at.text("values", name(options.values));
+  if (codec == CodecId::low_rank) {
+    at.count("rank", options.rank);
+    at.count("power_iterations", options.power_iterations);
+  }
   if (codec == CodecId::qsgd) {
     if (options.levels == 1 || options.levels == 7 || options.levels == 127)
       at.count("bits", static_cast<std::uint64_t>(std::bit_width(options.levels)) + 1);

@@ -15,7 +15,6 @@
 //
 // With several iterations per round each is a phase.  Tensors that are no matrices, or where rank is no less than a
 // side, travel whole in phase 0.
-#include <cmath>
 #include <cstring>
 #include <fmt/format.h>
 #include <map>
@@ -23,6 +22,7 @@
 #include "base/random.h"
 #include "gossip/algorithms.h"
 #include "gossip/mixers/mixers.h"
+#include "kernels/low_rank.h"
 #include "kernels/vector.h"
 
 namespace gossamer {
@@ -32,31 +32,18 @@ struct Matrix {
   std::size_t offset = 0, rows = 0, columns = 0;
 };
 
-// Gram-Schmidt on the columns of a height x rank matrix (row-major), in double.  A column that vanishes is drawn anew.
-Result<> orthonormalise(std::span<float> matrix, std::size_t rank, Random random) {
-  const std::size_t height = matrix.size() / rank;
-  std::vector<double> column(height);
-  for (std::size_t k = 0; k < rank; ++k) {
-    for (std::size_t i = 0; i < height; ++i) column[i] = matrix[i * rank + k];
-    for (int attempt = 0;; ++attempt) {
-      double before = 0, after = 0;
-      for (const double value : column) before += value * value;
-      if (!std::isfinite(before) || attempt > 8) return fail(Errc::diverged, "the models' difference is no longer a number");
-      for (std::size_t other = 0; other < k; ++other) {
-        double along = 0;
-        for (std::size_t i = 0; i < height; ++i) along += column[i] * matrix[i * rank + other];
-        for (std::size_t i = 0; i < height; ++i) column[i] -= along * matrix[i * rank + other];
-      }
-      for (const double value : column) after += value * value;
-      if (after > 1e-8 * before && after > 1e-60) {
-        const double scale = 1 / std::sqrt(after);
-        for (std::size_t i = 0; i < height; ++i) matrix[i * rank + k] = static_cast<float>(scale * column[i]);
-        break;
-      }
-      for (double& value : column) value = random.normal();
-    }
+// A column that vanished would never come back, so it is drawn anew.
+Result<> make_basis(Stream& stream, std::span<float> columns, std::size_t rank, Random random) {
+  const std::size_t height = columns.size() / rank;
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    const auto vanished = orthonormalise(stream, best_kernels(), columns, rank);
+    if (!vanished) return fail(Errc::diverged, "the models' difference is no longer a number");
+    if (*vanished == 0) return {};
+    for (std::size_t k = 0; k < rank; ++k)
+      if ((*vanished >> k & 1) != 0)
+        for (float& value : columns.subspan(k * height, height)) value = static_cast<float>(random.normal());
   }
-  return {};
+  return fail(Errc::internal, "random columns are dependent");  // of fewer columns than rows: never
 }
 
 class PowerGossip final : public Mixer {
@@ -86,19 +73,19 @@ class PowerGossip final : public Mixer {
     return plan(*info.edges);
   }
 
-  Result<Encoded> encode(Stream&, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
-    GOSSAMER_TRY_ASSIGN(Link * link, link_to(info.self, what.to.front()));
+  Result<Encoded> encode(Stream& stream, const RoundInfo& info, const Outgoing& what, std::span<std::byte> out) override {
+    GOSSAMER_TRY_ASSIGN(Link * link, link_to(stream, info.self, what.to.front()));
     link->sent.clear();
     if (what.phase == 0)
       for (const Matrix& vector : vectors_) link->sent.insert(link->sent.end(), shadow_.begin() + vector.offset, shadow_.begin() + vector.offset + vector.columns);
-    for (std::size_t m = 0; m < matrices_.size(); ++m) multiply(matrices_[m], *link, link->bases[m]);
+    for (std::size_t m = 0; m < matrices_.size(); ++m) append_product(stream, matrices_[m], *link, link->bases[m]);
     std::memcpy(out.data(), link->sent.data(), link->sent.size() * sizeof(float));
     return Encoded{link->sent.size() * sizeof(float), CodecId::none, link->sent.size()};
   }
 
-  Result<Plan> arrived(Stream&, const RoundInfo& info, std::span<const Arrival> arrivals) override {
+  Result<Plan> arrived(Stream& stream, const RoundInfo& info, std::span<const Arrival> arrivals) override {
     for (const Arrival& arrival : arrivals) {
-      GOSSAMER_TRY_ASSIGN(Link * link, link_to(info.self, arrival.from));
+      GOSSAMER_TRY_ASSIGN(Link * link, link_to(stream, info.self, arrival.from));
       GOSSAMER_TRY(check_payload(arrival, CodecId::none, link->sent.size()));
       if (arrival.bytes.size() != link->sent.size() * sizeof(float))
         return fail(Errc::corrupt, fmt::format("peer {} sent {} bytes of products, not {}", arrival.from, arrival.bytes.size(), link->sent.size() * sizeof(float)));
@@ -108,7 +95,7 @@ class PowerGossip final : public Mixer {
       for (std::size_t i = 0; i < difference.size(); ++i)
         difference[i] = lower ? difference[i] - link->sent[i] : link->sent[i] - difference[i];
       const auto weight = static_cast<float>((lower ? 1 : -1) * setup_.step_size * weight_from(*info.edges, arrival.from));
-      GOSSAMER_TRY(move(*link, difference, weight, info.self, arrival.from));
+      GOSSAMER_TRY(move(stream, *link, difference, weight, info.self, arrival.from));
     }
     ++phase_;
     return plan(*info.edges);
@@ -147,7 +134,7 @@ class PowerGossip final : public Mixer {
  private:
   struct Link {
     std::uint64_t iterations = 0;
-    std::vector<std::vector<float>> bases;  // one per matrix, side x rank
+    std::vector<std::vector<float>> bases;  // one per matrix: columns of its side, one behind the other
     std::vector<float> sent;                // vectors, then products
     bool left() const { return iterations % 2 == 0; }
   };
@@ -166,7 +153,7 @@ class PowerGossip final : public Mixer {
   }
 
   // What is kept of an edge; random bases when it is used for the first time.
-  Result<Link*> link_to(PeerId self, PeerId other) {
+  Result<Link*> link_to(Stream& stream, PeerId self, PeerId other) {
     const auto [found, fresh] = links_.try_emplace(other);
     Link& link = found->second;
     if (fresh)
@@ -174,27 +161,25 @@ class PowerGossip final : public Mixer {
         Random random = draws(self, other, m, 0);
         auto& basis = link.bases.emplace_back(setup_.rank * matrices_[m].rows);
         for (float& value : basis) value = static_cast<float>(random.normal());
-        GOSSAMER_TRY(orthonormalise(basis, setup_.rank, random));
+        GOSSAMER_TRY(make_basis(stream, basis, setup_.rank, random));
       }
     return &link;
   }
 
   // Appends X^T b or X b, with X the model as moved so far in this round.
-  void multiply(const Matrix& matrix, Link& link, std::span<const float> basis) {
-    const std::size_t r = setup_.rank, at = link.sent.size();
-    link.sent.resize(at + r * (link.left() ? matrix.columns : matrix.rows));
-    float* product = link.sent.data() + at;
-    for (std::size_t row = 0; row < matrix.rows; ++row)
-      for (std::size_t column = 0; column < matrix.columns; ++column) {
-        const std::size_t i = matrix.offset + row * matrix.columns + column;
-        const float x = shadow_[i] + sum_[i];
-        const std::size_t from = link.left() ? row : column, to = link.left() ? column : row;
-        for (std::size_t k = 0; k < r; ++k) product[to * r + k] += x * basis[from * r + k];
-      }
+  void append_product(Stream& stream, const Matrix& matrix, Link& link, std::span<const float> basis) {
+    const std::size_t at = link.sent.size(), size = setup_.rank * (link.left() ? matrix.columns : matrix.rows);
+    link.sent.resize(at + size);
+    const std::span<float> product(link.sent.data() + at, size);
+    const MatrixOf moved{EncodeOf::feedback, shadow_.data() + matrix.offset, sum_.data() + matrix.offset, matrix.rows, matrix.columns};
+    if (link.left())
+      multiply_transposed(stream, best_kernels(), moved, basis, setup_.rank, product);
+    else
+      multiply(stream, best_kernels(), moved, basis, setup_.rank, product);
   }
 
   // sum += weight * approximation, and the next bases.
-  Result<> move(Link& link, std::span<const float> difference, float weight, PeerId self, PeerId other) {
+  Result<> move(Stream& stream, Link& link, std::span<const float> difference, float weight, PeerId self, PeerId other) {
     const std::size_t r = setup_.rank;
     if (phase_ == 0)
       for (const Matrix& vector : vectors_) {
@@ -205,15 +190,11 @@ class PowerGossip final : public Mixer {
       const Matrix& matrix = matrices_[m];
       const auto product = difference.first(r * (link.left() ? matrix.columns : matrix.rows));
       difference = difference.subspan(product.size());
-      for (std::size_t row = 0; row < matrix.rows; ++row)
-        for (std::size_t column = 0; column < matrix.columns; ++column) {
-          const std::size_t from = link.left() ? row : column, to = link.left() ? column : row;
-          float value = 0;
-          for (std::size_t k = 0; k < r; ++k) value += link.bases[m][from * r + k] * product[to * r + k];
-          sum_[matrix.offset + row * matrix.columns + column] += weight * value;
-        }
+      const std::span<const float> basis(link.bases[m]);
+      add_product(stream, best_kernels(), weight, link.left() ? basis : product, link.left() ? product : basis, r,
+                  sum_.span().subspan(matrix.offset, matrix.rows * matrix.columns));
       link.bases[m].assign(product.begin(), product.end());
-      GOSSAMER_TRY(orthonormalise(link.bases[m], r, draws(self, other, m, link.iterations + 1)));
+      GOSSAMER_TRY(make_basis(stream, link.bases[m], r, draws(self, other, m, link.iterations + 1)));
     }
     ++link.iterations;
     return {};

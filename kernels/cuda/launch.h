@@ -36,5 +36,14 @@ void launch(cudaStream_t stream, const device::CountPositions& work);
 void launch(cudaStream_t stream, const device::CheckPositions& work);
 void launch(cudaStream_t stream, const device::ReadPositions& work);
 void launch(cudaStream_t stream, const device::CheckValues& work);
+void launch(cudaStream_t stream, const device::FirstGuess& work);
+void launch(cudaStream_t stream, const device::Times& work);
+void launch(cudaStream_t stream, const device::TransposedTimes& work);
+void launch(cudaStream_t stream, const device::FoldBlocks& work);
+void launch(cudaStream_t stream, const device::Gram& work);
+void launch(cudaStream_t stream, const device::Whiten& work);
+void launch(cudaStream_t stream, const device::Rotate& work);
+void launch(cudaStream_t stream, const device::MoveBody& work);
+void launch(cudaStream_t stream, const device::Expand& work);
 
 }  // namespace gossamer::cuda

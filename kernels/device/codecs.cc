@@ -43,6 +43,8 @@ Result<std::unique_ptr<Compressor>> make_device_compressor(const CompressionOpti
     case CodecId::random_k:
     case CodecId::threshold:
       return device::make_sparse_codec(options, std::move(host));
+    case CodecId::low_rank:
+      return device::make_low_rank_codec(options, std::move(host));
     default:
       return device::make_tile_codec(options, std::move(host));
   }

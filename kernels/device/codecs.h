@@ -19,6 +19,7 @@ namespace device {
 // The makers of make_device_compressor(), which has checked the options; `host` is the codec of the same options.
 std::unique_ptr<Compressor> make_tile_codec(const CompressionOptions& options, std::unique_ptr<Compressor> host);
 std::unique_ptr<Compressor> make_sparse_codec(const CompressionOptions& options, std::unique_ptr<Compressor> host);
+std::unique_ptr<Compressor> make_low_rank_codec(const CompressionOptions& options, std::unique_ptr<Compressor> host);
 
 // What the host's codec says of that which the device has refused, so that both say the same: it is copied to the host and
 // tried there.  `memory`: of difference and feedback, as it is now.

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "kernels/device/decode_kernels.h"
+#include "kernels/device/low_rank_kernels.h"
 #include "kernels/device/positions_kernels.h"
 #include "kernels/device/select_kernels.h"
 #include "kernels/device/sparse_kernels.h"
@@ -17,7 +18,8 @@ namespace gossamer::device {
 using Work = std::variant<EncodeWork, DecodeWork, Check, WeightedSum, Sum, Fold, Measure,                                 // tiles and vectors
                           Sample, Least, Find, Settle, Digits, Pick, Count, Kept, Keep,                                  // selection
                           Group, Extras, SumRows, WritePositions, WriteEmpty, Draw, Scatter, AddDistance,                // sparse payloads
-                          Walk, CountPositions, CheckPositions, ReadPositions, CheckValues>;                             // and their reading
+                          Walk, CountPositions, CheckPositions, ReadPositions, CheckValues,                              // and their reading
+                          FirstGuess, Times, TransposedTimes, FoldBlocks, Gram, Whiten, Rotate, MoveBody, Expand>;       // low rank
 
 // Calls run(std::integral_constant<Code, c>) for the code c.
 template <class Run>

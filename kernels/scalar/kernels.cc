@@ -7,6 +7,7 @@
 #include "kernels/draws.h"
 #include "kernels/implementations.h"
 #include "kernels/reduce.h"
+#include "kernels/scalar/factors.h"
 #include "kernels/scalar/tile.h"
 #include "kernels/wire.h"
 
@@ -218,7 +219,10 @@ const Kernels& scalar_kernels() {
                                       .scale = scale,
                                       .axpy = axpy,
                                       .weighted_sum = weighted_sum,
-                                      .find = find};
+                                      .find = find,
+                                      .times = scalar::times,
+                                      .transposed_times = scalar::transposed_times,
+                                      .outer = scalar::outer};
   return kScalar;
 }
 

@@ -11,7 +11,8 @@ namespace {
 // That of the target Highway has chosen, or the scalar reference.
 Kernels chosen() {
   Kernels kernels = scalar_kernels();
-  if (const char* const name = simd::add_best_tiles(&kernels); name != nullptr && simd::add_best_vectors(&kernels) != nullptr)
+  if (const char* const name = simd::add_best_tiles(&kernels); name != nullptr && simd::add_best_vectors(&kernels) != nullptr &&
+                                                                   simd::add_best_factors(&kernels) != nullptr)
     kernels.name = name;
   return kernels;
 }

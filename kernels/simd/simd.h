@@ -13,5 +13,6 @@ namespace gossamer::simd {
 // target, or null when there is nothing for it.
 const char* add_best_tiles(Kernels* to);
 const char* add_best_vectors(Kernels* to);
+const char* add_best_factors(Kernels* to);
 
 }  // namespace gossamer::simd

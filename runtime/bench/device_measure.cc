@@ -1,6 +1,7 @@
 #include "runtime/bench/device_measure.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 
@@ -39,7 +40,11 @@ class Bench {
  private:
   static constexpr std::uint64_t kVectors = 4;
 
-  Bench(DeviceStream& stream, std::size_t elements) : stream_(stream), n_(elements), layout_(Layout::flat(elements)) {}
+  Bench(DeviceStream& stream, std::size_t elements) : stream_(stream), n_(elements), layout_(Layout::flat(elements)) {
+    const auto side = std::max<std::size_t>(1, static_cast<std::size_t>(std::sqrt(static_cast<double>(elements))));
+    matrix_.add("matrix", {side, elements / side});
+    matrix_.add("rest", {elements - side * (elements / side)});
+  }
 
   std::span<float> x() { return vectors_[0].span(); }
   std::span<float> y() { return vectors_[1].span(); }
@@ -53,6 +58,7 @@ class Bench {
   DeviceStream& stream_;
   std::size_t n_;
   Layout layout_;
+  Layout matrix_;  // as square as the vector allows
   std::vector<DeviceBuffer<float>> vectors_;
   std::vector<DeviceBuffer<std::byte>> payload_;
   std::size_t turn_ = 0;
@@ -77,6 +83,8 @@ Result<> Bench::add_cases() {
   GOSSAMER_TRY(add_codec("top-k 1 %", {.codec = CodecId::top_k, .ratio = 0.01}, true));
   GOSSAMER_TRY(add_codec("threshold 2.5", {.codec = CodecId::threshold, .threshold = 2.5}, true));
   GOSSAMER_TRY(add_codec("random-k 1 %", {.codec = CodecId::random_k, .ratio = 0.01}, true));
+  GOSSAMER_TRY(add_codec("low-rank 1", {.codec = CodecId::low_rank, .rank = 1}, false));
+  GOSSAMER_TRY(add_codec("low-rank 4", {.codec = CodecId::low_rank, .rank = 4}, false));
   return {};
 }
 
@@ -84,16 +92,19 @@ Result<> Bench::add_codec(const std::string& name, const CompressionOptions& opt
   GOSSAMER_TRY_ASSIGN(auto made, make_device_compressor(options));
   const std::shared_ptr<const Compressor> c = std::move(made);
   auto used = std::make_shared<std::size_t>(0);
-  GOSSAMER_TRY_ASSIGN(*used, c->encode(stream_, x(), layout_, 1, payload()));
+  const bool factors = options.codec == CodecId::low_rank;
+  const Layout* const layout = factors ? &matrix_ : &layout_;
+  const double reads = factors ? 2 + 2 * options.power_iterations : 1;  // of the vector, by an encoder
+  GOSSAMER_TRY_ASSIGN(*used, c->encode(stream_, x(), *layout, 1, payload()));
   const double code = static_cast<double>(*used) / static_cast<double>(n_);
   const bool random = options.codec == CodecId::random_k;
-  cases_.push_back({"encode " + name, random ? 2 * code : 4 + code, [=, this]() -> Result<> {
-                      GOSSAMER_TRY_ASSIGN(*used, c->encode(stream_, x(), layout_, 1, payload()));
+  cases_.push_back({"encode " + name, random ? 2 * code : 4 * reads + code, [=, this]() -> Result<> {
+                      GOSSAMER_TRY_ASSIGN(*used, c->encode(stream_, x(), *layout, 1, payload()));
                       return {};
                     }});
   cases_.push_back({"decode and add " + name, sparse ? 3 * code : 8 + code, [=, this]() -> Result<> {
                       const WeightedPayload one{payload().first(*used), 1e-3f};
-                      return c->decode(stream_, {&one, 1}, layout_, {.target = DecodeTo::add, .out = out()});
+                      return c->decode(stream_, {&one, 1}, *layout, {.target = DecodeTo::add, .out = out()});
                     }});
   if (options.codec == CodecId::qsgd && options.norm == Norm::max)
     cases_.push_back({"decode and add 3 of " + name, 8 + 3 * code, [=, this]() -> Result<> {
@@ -102,8 +113,8 @@ Result<> Bench::add_codec(const std::string& name, const CompressionOptions& opt
                         return c->decode(stream_, three, layout_, {.target = DecodeTo::add, .out = out()});
                       }});
   // Towards two vectors in turn, lest the replica arrive.
-  cases_.push_back({"choco " + name, random ? 4 * code : sparse ? 8 + code : 12 + code, [=, this]() -> Result<> {
-                      GOSSAMER_TRY(c->encode_difference(stream_, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload()));
+  cases_.push_back({"choco " + name, random ? 4 * code : sparse ? 8 + code : factors ? 8 * reads + 8 + code : 12 + code, [=, this]() -> Result<> {
+                      GOSSAMER_TRY(c->encode_difference(stream_, ++turn_ % 2 == 0 ? x() : z(), y(), *layout, 1, payload()));
                       return {};
                     }});
   return {};

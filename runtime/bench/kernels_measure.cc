@@ -104,6 +104,7 @@ class Bench {
   void add_vectors(Stream& stream);
   void add_codecs(Stream& stream);
   void add_sparse(Stream& stream);
+  void add_low_rank(Stream& stream);
 
   std::shared_ptr<const Compressor> codec(const CompressionOptions& options) const {
     auto made = make_compressor(options, bench_.kernels);
@@ -216,6 +217,27 @@ void Bench::add_sparse(Stream& stream) {
        [&stream, this, random] { must(random->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); }});
 }
 
+// One matrix, as square as the vector allows.  Bytes are those of its passes: each product reads it once, of a difference twice.
+void Bench::add_low_rank(Stream& stream) {
+  const auto side = std::max<std::size_t>(1, static_cast<std::size_t>(std::sqrt(static_cast<double>(n_))));
+  const auto layout = std::make_shared<Layout>();
+  layout->add("matrix", {side, n_ / side});
+  layout->add("rest", {n_ - side * (n_ / side)});
+  for (const std::uint32_t rank : {1u, 2u, 4u}) {
+    const auto c = codec({.codec = CodecId::low_rank, .rank = rank});
+    const double code = static_cast<double>(c->capacity(*layout)) / static_cast<double>(n_);
+    add({fmt::format("encode low-rank {}", rank), 4 * 4 + code, true,
+         [&stream, this, c, layout] { must(c->encode(stream, x(), *layout, 1, payload_->bytes()).has_value()); }});
+    add({fmt::format("choco low-rank {}", rank), 4 * 8 + 8 + code, true, [&stream, this, c, layout] {
+           must(c->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), *layout, 1, payload_->bytes()).has_value());
+         }});
+    add({fmt::format("decode and add low-rank {}", rank), 8 + code, false, [&stream, this, c, layout] {
+           const WeightedPayload one{payload_->bytes().first(c->capacity(*layout)), 1e-3f};
+           must(c->decode(stream, {&one, 1}, *layout, {.target = DecodeTo::add, .out = out()}).has_value());
+         }});
+  }
+}
+
 // The smallest magnitude that our top-k sends.
 float Bench::least_kept(Stream& stream) {
   const auto top = codec({.codec = CodecId::top_k, .ratio = 0.01});
@@ -235,6 +257,7 @@ Result<> Bench::run(std::size_t threads, const std::function<void(const KernelRo
   add_vectors(*stream);
   add_codecs(*stream);
   add_sparse(*stream);
+  add_low_rank(*stream);
   const std::function<void()> limit_copy = [&] {
     parallel_for(*stream, n_, 16384, [&](std::uint64_t begin, std::uint64_t end) {
       best_kernels().copy(x().data() + begin, out().data() + begin, end - begin, true);

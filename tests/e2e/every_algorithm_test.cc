@@ -78,6 +78,8 @@ std::vector<Method> bulk() {
   const std::vector<Method> more = {
       {"choco_per_edge_on_a_schedule", {"algorithm=choco-sgd", "topology.family=one-peer-hypercube", "compression={codec: top-k, ratio: 0.25}",
                                         "mixing.step_size=0.2", "mixing.verify_replicas=true"}},
+      {"choco_by_factors", {"algorithm=choco-sgd", "topology.family=one-peer-hypercube", "compression={codec: low-rank, rank: 1}", "mixing.step_size=0.3",
+                            "mixing.replicas=per-edge", "mixing.verify_replicas=true"}},
       {"relay_on_a_chain", {"algorithm=relay-sgd", "topology.family=path"}},
       {"push_sum_on_an_uneven_digraph", {"algorithm=sgp", "topology={edges: [[0, 1], [1, 2], [2, 3], [3, 0], [0, 2]], directed: true, peers: 4}"}},
   };

@@ -37,15 +37,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       {.codec = CodecId::int4},
       {.codec = CodecId::terngrad},
       {.codec = CodecId::natural},
+      {.codec = CodecId::low_rank, .rank = 1},
+      {.codec = CodecId::low_rank, .rank = 3},
   };
   CompressionOptions options = codecs[((data[0] & 0x7f) >> 1) % std::size(codecs)];
-  options.scope = (data[0] & 1) != 0 ? Scope::model : Scope::tensor;
+  options.scope = (data[0] & 1) != 0 && options.codec != CodecId::low_rank ? Scope::model : Scope::tensor;
   const auto codec = make_compressor(options);
   if (!codec) std::abort();
 
   Layout layout;
-  for (int t = 0; t <= (data[1] >> 1) % 4; ++t)
-    layout.add("", {(data[1] * std::size_t{37} + 61u * static_cast<unsigned>(t)) % 200});
+  for (int t = 0; t <= (data[1] >> 1) % 4; ++t) {
+    const std::size_t count = (data[1] * std::size_t{37} + 61u * static_cast<unsigned>(t)) % 200;
+    if (count % 6 == 0)  // a matrix, for the codec that cares
+      layout.add("", {6, count / 6});
+    else
+      layout.add("", {count});
+  }
 
   // A copy of its own, so that reading one byte past the end is seen.
   std::vector<std::byte> payload(size - 2);

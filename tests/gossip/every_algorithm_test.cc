@@ -149,13 +149,14 @@ INSTANTIATE_TEST_SUITE_P(Codecs, DeepSqueezeCodecs,
                                          CodecCase{"top_k", {.codec = CodecId::top_k, .ratio = 0.2}, 0.05},
                                          CodecCase{"random_k", {.codec = CodecId::random_k, .ratio = 0.2}, 0.05},
                                          CodecCase{"sign", {.codec = CodecId::sign}, 0.1},
-                                         CodecCase{"qsgd", {.codec = CodecId::qsgd, .levels = 127}, 0.5}),
+                                         CodecCase{"qsgd", {.codec = CodecId::qsgd, .levels = 127}, 0.5},
+                                         CodecCase{"low_rank", {.codec = CodecId::low_rank, .rank = 2}, 0.1}),
                          [](const auto& info) { return info.param.name; });
 
 TEST_P(DeepSqueezeCodecs, KeepsTheMeanAndBringsPeersTogether) {
   for (const char* family : {"ring", "one-peer-hypercube"}) {
     const auto topology = graph(family, 8);
-    Network network(*topology, {.algorithm = "deep-squeeze", .compression = GetParam().options, .step_size = GetParam().step_size, .dimension = 200});
+    Network network(*topology, {.algorithm = "deep-squeeze", .compression = GetParam().options, .step_size = GetParam().step_size, .dimension = 200, .shape = {20, 10}});
     network.randomise(4);
     const auto mean = network.mean();
     const double start = network.spread(mean);
@@ -276,7 +277,7 @@ TEST_P(PowerGossipRanks, KeepsTheMeanAndBothEndsHoldTheSameBases) {
         EXPECT_GT(bases.iterations, 0u);
         EXPECT_EQ(bases, bases_of(network.mixer(other)).at(p)) << "edge " << p << " - " << other;
         double length = 0;
-        for (std::size_t i = 0; i < bases.basis.size(); i += GetParam().rank) length += bases.basis[i] * bases.basis[i];
+        for (std::size_t i = 0; i < bases.basis.size() / GetParam().rank; ++i) length += bases.basis[i] * bases.basis[i];
         EXPECT_NEAR(length, 1, 1e-5) << "columns have length 1";
       }
   }

@@ -148,7 +148,8 @@ std::vector<CodecCase> codecs() {
           {"top_k", {.codec = CodecId::top_k, .ratio = 0.05}},
           {"random_k", {.codec = CodecId::random_k, .ratio = 0.05}},
           {"sign", {.codec = CodecId::sign}},
-          {"qsgd", {.codec = CodecId::qsgd, .levels = 15}}};
+          {"qsgd", {.codec = CodecId::qsgd, .levels = 15}},
+          {"low_rank", {.codec = CodecId::low_rank, .rank = 2}}};
 }
 
 class ChocoEveryCodec : public testing::TestWithParam<CodecCase> {};
@@ -160,7 +161,7 @@ TEST_P(ChocoEveryCodec, KeepsTheMeanAndItsReplicas) {
   for (const char* family : {"ring", "one-peer-hypercube", "static-exponential"}) {
     const auto topology = graph(family, 8);
     Network network(*topology, {.algorithm = "choco-sgd", .compression = GetParam().options, .step_size = 0.1,
-                                .replicas = ReplicaForm::per_edge, .verify_replicas = true, .dimension = 300});
+                                .replicas = ReplicaForm::per_edge, .verify_replicas = true, .dimension = 300, .shape = {20, 15}});
     network.randomise(6);
     const auto mean = network.mean();
     const double start = network.spread(mean);
@@ -176,7 +177,7 @@ TEST_P(ChocoEveryCodec, KeepsTheMeanAndItsReplicas) {
 TEST_P(ChocoEveryCodec, AggregateFormKeepsTheMean) {
   const auto topology = graph("ring", 8);
   Network network(*topology, {.algorithm = "choco-sgd", .compression = GetParam().options, .step_size = 0.1,
-                              .replicas = ReplicaForm::aggregate, .dimension = 300});
+                              .replicas = ReplicaForm::aggregate, .dimension = 300, .shape = {20, 15}});
   network.randomise(6);
   const auto mean = network.mean();
   for (int round = 0; round < 120; ++round) ASSERT_TRUE(network.round());

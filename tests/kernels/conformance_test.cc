@@ -47,12 +47,17 @@ std::vector<Case> cases_with(bool (*property)(const CompressionOptions&, const C
       {"terngrad", {.codec = CodecId::terngrad}},
       {"terngrad_unbiased", {.codec = CodecId::terngrad, .unbiased = true}},
       {"natural", {.codec = CodecId::natural}},
+      {"low_rank_1", {.codec = CodecId::low_rank, .rank = 1}},
+      {"low_rank_1_unrefined", {.codec = CodecId::low_rank, .rank = 1, .power_iterations = 0}},
+      {"low_rank_2", {.codec = CodecId::low_rank, .rank = 2}},
+      {"low_rank_2_refined", {.codec = CodecId::low_rank, .rank = 2, .power_iterations = 3}},
   };
   std::vector<Case> cases;
   for (const Case& codec : codecs)
     for (Scope scope : {Scope::tensor, Scope::model}) {
       CompressionOptions options = codec.options;
       options.scope = scope;
+      if (options.codec == CodecId::low_rank && scope == Scope::model) continue;  // refused
       if (property(options, compressor(options)->traits())) cases.push_back({codec.name, options});
     }
   return cases;
@@ -131,6 +136,12 @@ TEST_P(Codecs, UseTheBytesOfTheFormula) {
       }
       size = of->head + rounded_up(scales, 64) + codes;
       if (options.codec == CodecId::none) size = 4 * layout.size();
+    } else if (options.codec == CodecId::low_rank) {
+      size = 64;
+      for (const Tensor& tensor : layout.tensors()) {
+        const std::size_t rows = tensor.shape.size() < 2 ? 1 : tensor.shape[0], columns = tensor.count / rows;
+        size += 4 * std::min(options.rank * (rows + columns), tensor.count);
+      }
     } else {
       size = 64;
       for (const std::size_t n : blocks(layout)) {
@@ -173,8 +184,8 @@ TEST_P(Codecs, AreAFunctionOfInputAndSeed) {
 
 TEST_P(SeededTensorCodecs, DrawOtherNumbersForEachTensor) {
   Layout layout;
-  layout.add("a", {200});
-  layout.add("b", {200});
+  layout.add("a", {10, 20});
+  layout.add("b", {10, 20});
   auto x = normal_vector(200);
   x.insert(x.end(), x.begin(), x.begin() + 200);
   const auto q = round_trip(*codec_, x, layout);

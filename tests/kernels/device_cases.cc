@@ -67,6 +67,10 @@ std::vector<Layout> layouts() {
   Layout tensors;
   for (const std::size_t n : {1u, 0u, 7u, 32u, 33u, 300u, 31u, 256u, 512u, 1024u, 2u, 768u, 9000u}) tensors.add("t" + std::to_string(n), {n});
   all.push_back(tensors);
+  Layout matrices;  // tall, wide, square and of many dimensions; more rows than are added at once, and rows longer than a sum's part
+  for (const auto& shape : std::vector<std::vector<std::size_t>>{{24, 10}, {5}, {10, 24}, {3, 100}, {0, 4}, {200, 33}, {1, 9}, {65, 64}, {2, 5, 3, 7}, {4, 4500}, {4500, 5}, {30, 30}})
+    matrices.add("m" + std::to_string(matrices.size()), shape);
+  all.push_back(matrices);
   return all;
 }
 
@@ -197,7 +201,8 @@ std::string decodes_alike_everywhere(DeviceStream& stream, const CompressionOpti
       }
     }
   // More than one pass takes.
-  const Layout layout = Layout::flat(777);
+  Layout layout;
+  layout.add("matrix", {21, 37});
   std::vector<std::vector<std::byte>> many;
   for (std::uint64_t seed = 1; seed <= 35; ++seed) many.push_back(encoded(*codecs.host, awkward_vector(777, 0, seed), layout, seed));
   for (const DecodeTo target : {DecodeTo::add, DecodeTo::assign, DecodeTo::difference})
@@ -210,6 +215,7 @@ std::string trusts_alike(DeviceStream& stream, const CompressionOptions& options
   const Codecs codecs(options);
   Layout layout;
   for (const std::size_t n : {5u, 700u, 33u, 1030u}) layout.add("t" + std::to_string(n), {n});
+  if (options.codec == CodecId::low_rank) layout.add("matrix", {20, 31});
   const auto good = encoded(*codecs.host, awkward_vector(layout.size(), 0, 1), layout, 1);
   Random random(1, Purpose::test, static_cast<std::uint64_t>(options.codec));
   for (int attempt = 0; attempt < 90; ++attempt) {
@@ -348,7 +354,11 @@ std::vector<Named> codecs() {
           {"threshold high bf16", {.codec = CodecId::threshold, .threshold = 3, .values = CodecId::bf16}},
           {"random-k", {.codec = CodecId::random_k, .ratio = 0.1}},
           {"random-k most unbiased", {.codec = CodecId::random_k, .ratio = 0.7, .unbiased = true}},
-          {"random-k natural", {.codec = CodecId::random_k, .ratio = 0.3, .values = CodecId::natural}}};
+          {"random-k natural", {.codec = CodecId::random_k, .ratio = 0.3, .values = CodecId::natural}},
+          {"low-rank 1", {.codec = CodecId::low_rank, .rank = 1}},
+          {"low-rank 2 unrefined", {.codec = CodecId::low_rank, .rank = 2, .power_iterations = 0}},
+          {"low-rank 3 refined", {.codec = CodecId::low_rank, .rank = 3, .power_iterations = 3}},
+          {"low-rank 4", {.codec = CodecId::low_rank, .rank = 4}}};
 }
 
 }  // namespace
@@ -359,6 +369,7 @@ std::vector<DeviceCase> device_cases() {
     for (const Scope scope : {Scope::tensor, Scope::model}) {
       CompressionOptions options = named.options;
       options.scope = scope;
+      if (options.codec == CodecId::low_rank && scope == Scope::model) continue;  // refused
       const std::string name = std::string(named.name) + (scope == Scope::tensor ? " by tensor" : " by model");
       const auto add = [&](const char* what, std::string (*run)(DeviceStream&, const CompressionOptions&)) {
         cases.push_back({name + ": " + what, [options, run](DeviceStream& stream) {

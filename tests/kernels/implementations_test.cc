@@ -91,7 +91,7 @@ TEST(Implementations, AreNamedAndComplete) {
   for (const Kernels* kernels : all_kernels()) {
     best_is_among_them = best_is_among_them || std::string(kernels->name) == best_kernels().name;
     EXPECT_TRUE(kernels->encode && kernels->decode && kernels->largest && kernels->largest_coded && kernels->sum && kernels->copy && kernels->scale &&
-                kernels->axpy && kernels->weighted_sum && kernels->find)
+                kernels->axpy && kernels->weighted_sum && kernels->find && kernels->times && kernels->transposed_times && kernels->outer)
         << kernels->name;
   }
   EXPECT_TRUE(best_is_among_them);
@@ -261,6 +261,37 @@ TEST(Implementations, DoVectorsLikeTheReference) {
             }
         }
       }
+}
+
+// Tails of rows and of blocks, rows longer than a part of a sum, matrices inside larger ones, and every number of columns.
+TEST(Implementations, MultiplyFactorsLikeTheReference) {
+  struct Shape {
+    std::size_t rows, columns;
+  };
+  const Kernels& reference = scalar_kernels();
+  for (const Shape shape : {Shape{1, 1}, {1, 40}, {3, 7}, {4, 16}, {5, 31}, {7, 33}, {64, 70}, {63, 129}, {2, 4096}, {3, 4097}, {2, 9000}})
+    for (std::size_t kind = 0; kind < kAwkwardKinds; ++kind) {
+      const std::size_t stride = shape.columns + kind % 3;
+      const auto x = awkward_vector(shape.rows * stride, kind, 1, 0x1p60f), y = awkward_vector(x.size(), kind, 2, 0x1p60f);
+      for (const EncodeOf source : {EncodeOf::plain, EncodeOf::difference, EncodeOf::feedback})
+        for (const std::size_t rank : {1u, 2u, 3u, 4u, 7u}) {
+          const auto left = normal_vector(rank * (shape.rows + 1), 3), right = normal_vector(rank * (shape.columns + 1), 4);
+          const MatrixRows m{source, x.data(), source == EncodeOf::plain ? nullptr : y.data(), stride, shape.rows, shape.columns};
+          const auto results = [&](const Kernels& kernels) {
+            std::vector<float> to_left(rank * shape.rows, 7.0f), to_right(rank * shape.columns, 7.0f), row(shape.columns + 1, 7.0f);
+            kernels.times(m, {right.data(), shape.columns + 1}, rank, {to_left.data(), shape.rows});
+            kernels.transposed_times(m, {left.data(), shape.rows + 1}, rank, {to_right.data(), shape.columns});
+            kernels.outer({left.data() + shape.rows - 1, shape.rows + 1}, {right.data(), shape.columns + 1}, rank, row.data(), shape.columns);
+            EXPECT_EQ(row.back(), 7.0f);
+            to_left.insert(to_left.end(), to_right.begin(), to_right.end());
+            to_left.insert(to_left.end(), row.begin(), row.end());
+            return to_left;
+          };
+          const auto expected = results(reference);
+          for (const Kernels* kernels : all_kernels())
+            ASSERT_TRUE(same_bits(results(*kernels), expected)) << kernels->name << " " << shape.rows << " x " << shape.columns << " kind " << kind << " rank " << rank;
+        }
+    }
 }
 
 TEST(Implementations, SeeNaN) {

@@ -304,10 +304,15 @@ RunFile random_run(std::uint64_t seed) {
   if (run.synchrony.mode == Synchrony::async) run.synchrony.skips_max = static_cast<std::uint32_t>(1 + random.below(20));
   CompressionOptions& c = run.compression;
   c.codec = pick(CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k,
-                 CodecId::sign, CodecId::qsgd, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold);
-  if (c.codec != CodecId::none && c.codec != CodecId::bf16) c.scope = pick(Scope::tensor, Scope::model);
+                 CodecId::sign, CodecId::qsgd, CodecId::fp8, CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold,
+                 CodecId::low_rank);
+  if (c.codec != CodecId::none && c.codec != CodecId::bf16 && c.codec != CodecId::low_rank) c.scope = pick(Scope::tensor, Scope::model);
   if (c.codec == CodecId::top_k || c.codec == CodecId::random_k) c.ratio = real(0.9);
   if (c.codec == CodecId::threshold) c.threshold = real(0.9);
+  if (c.codec == CodecId::low_rank) {
+    c.rank = static_cast<std::uint32_t>(1 + random.below(4));
+    c.power_iterations = static_cast<std::uint32_t>(random.below(9));
+  }
   if (c.codec == CodecId::top_k || c.codec == CodecId::random_k || c.codec == CodecId::threshold) c.values = pick(CodecId::none, CodecId::int8, CodecId::fp16);
   if (c.codec == CodecId::qsgd) {
     c.levels = random.below(2) == 0 ? static_cast<std::uint32_t>(1 + random.below(127)) : pick(1u, 7u, 127u);

@@ -100,13 +100,14 @@ RunFile draw_run(Draw& draw, std::uint64_t seed) {
   run.topology.seed = seed;
   if (draw.chance(0.15)) run.topology.weights = WeightRule::lazy;
   constexpr CodecId kAny[] = {CodecId::none, CodecId::fp16, CodecId::bf16, CodecId::top_k, CodecId::random_k, CodecId::sign, CodecId::qsgd,
-                              CodecId::fp8,  CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold};
+                              CodecId::fp8,  CodecId::int8, CodecId::int4, CodecId::terngrad, CodecId::natural, CodecId::threshold,
+                              CodecId::low_rank};
   constexpr CodecId kExact[] = {CodecId::none, CodecId::fp16, CodecId::bf16};
   run.compression.codec = algorithm.plain_floats ? CodecId::none : algorithm.lossy_codecs ? draw.of(kAny) : draw.of(kExact);
   run.compression.ratio = 0.05 + draw.real(0.5);
   run.compression.threshold = 0.001 + 0.05 * run.compression.ratio;
   run.compression.levels = static_cast<std::uint32_t>(draw.between(3, 63));
-  if (draw.chance(0.5)) run.compression.scope = Scope::model;
+  if (draw.chance(0.5) && run.compression.codec != CodecId::low_rank) run.compression.scope = Scope::model;
   run.mixing.step_size = algorithm.lossy_codecs ? 0.05 + draw.real(0.25) : 1;
   if (draw.chance(0.3)) run.mixing.replicas = "per-edge";
   if (draw.chance(0.3)) run.mixing.order = MixingOrder::combine_then_adapt;

@@ -1,5 +1,5 @@
-// Products of low-rank factors by SIMD.  Two columns of a factor at a time, so that sums stay in registers; the matrix is then in
-// the first-level cache when the next two come.
+// Products of low-rank factors by SIMD.  As many of a factor's columns at a time as leave their sums in registers; for the others
+// the matrix is in the first-level cache.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/simd/factors.cc"
 #include <hwy/foreach_target.h>
@@ -39,56 +39,85 @@ HWY_INLINE float element(const float* x, const float* y, std::size_t at) {
   return x[at] + y[at];
 }
 
+// Lane l takes lane l + half of them, and so on.
+template <class Lanes>
+HWY_INLINE float folded(Lanes lanes, hn::Vec<Lanes> v) {
+  if constexpr (hn::MaxLanes(Lanes()) == 1) {
+    return hn::GetLane(v);
+  } else {
+    const hn::Half<Lanes> half;
+    return folded(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
 HWY_INLINE float folded(VF (&parts)[kParts]) {
   for (std::size_t width = kParts / 2; width > 0; width /= 2)
     for (std::size_t p = 0; p < width; ++p) parts[p] = hn::Add(parts[p], parts[p + width]);
-  alignas(64) float lanes[kLanes];
-  hn::Store(parts[0], F(), lanes);
-  for (std::size_t width = kLanes / 2; width > 0; width /= 2)
-    for (std::size_t l = 0; l < width; ++l) lanes[l] += lanes[l + width];
-  return lanes[0];
+  return folded(F(), parts[0]);
 }
 
-// The products of a row with kColumns columns of `right`, from column `first` on.
-template <EncodeOf kSource, std::size_t kColumns>
-HWY_INLINE void times_row(const MatrixRows& m, std::size_t row, FactorView right, std::size_t first, FactorOut left) {
-  const float* const x = m.x + row * m.stride;
-  const float* const y = kSource == EncodeOf::plain ? nullptr : m.y + row * m.stride;
+// The products of kRows rows with kColumns columns of `right`, from row and column `first` on.
+template <EncodeOf kSource, std::size_t kRows, std::size_t kColumns>
+HWY_INLINE void times_rows(const MatrixRows& m, std::size_t row, FactorView right, std::size_t first, FactorOut left) {
+  const float* x[kRows];
+  const float* y[kRows];
   const float* b[kColumns];
-  float total[kColumns] = {};
+  float total[kRows][kColumns] = {};
+  for (std::size_t r = 0; r < kRows; ++r) {
+    x[r] = m.x + (row + r) * m.stride;
+    y[r] = kSource == EncodeOf::plain ? nullptr : m.y + (row + r) * m.stride;
+  }
   for (std::size_t k = 0; k < kColumns; ++k) b[k] = right.data + (first + k) * right.stride;
   for (std::size_t begin = 0; begin < m.columns; begin += kSumChunk) {
     const std::size_t end = std::min(begin + kSumChunk, m.columns);
-    VF sums[kColumns][kParts];
-    for (auto& of_column : sums)
-      for (VF& sum : of_column) sum = hn::Zero(F());
+    VF sums[kRows][kColumns][kParts];
+    for (auto& of_row : sums)
+      for (auto& of_column : of_row)
+        for (VF& sum : of_column) sum = hn::Zero(F());
     std::size_t i = begin;
     for (; i + kSumLanes <= end; i += kSumLanes)
       for (std::size_t p = 0; p < kParts; ++p) {
-        const VF v = elements<kSource>(x, y, i + p * kLanes);
-        for (std::size_t k = 0; k < kColumns; ++k) sums[k][p] = hn::Add(sums[k][p], hn::Mul(v, load(b[k] + i + p * kLanes)));
+        VF v[kRows];
+        for (std::size_t r = 0; r < kRows; ++r) v[r] = elements<kSource>(x[r], y[r], i + p * kLanes);
+        for (std::size_t k = 0; k < kColumns; ++k) {
+          const VF of_right = load(b[k] + i + p * kLanes);
+          for (std::size_t r = 0; r < kRows; ++r) sums[r][k][p] = hn::Add(sums[r][k][p], hn::Mul(v[r], of_right));
+        }
       }
     if (i < end) {  // a lane begins at +0, so that adding zeros to it changes no bit
-      alignas(64) float tail[kSumLanes] = {};
-      for (std::size_t l = 0; i + l < end; ++l) tail[l] = element<kSource>(x, y, i + l);
+      alignas(64) float tails[kRows][kSumLanes] = {};
+      for (std::size_t r = 0; r < kRows; ++r)
+        for (std::size_t l = 0; i + l < end; ++l) tails[r][l] = element<kSource>(x[r], y[r], i + l);
       for (std::size_t k = 0; k < kColumns; ++k) {
         alignas(64) float of_right[kSumLanes] = {};
         for (std::size_t l = 0; i + l < end; ++l) of_right[l] = b[k][i + l];
-        for (std::size_t p = 0; p < kParts; ++p) sums[k][p] = hn::Add(sums[k][p], hn::Mul(load(tail + p * kLanes), load(of_right + p * kLanes)));
+        for (std::size_t r = 0; r < kRows; ++r)
+          for (std::size_t p = 0; p < kParts; ++p)
+            sums[r][k][p] = hn::Add(sums[r][k][p], hn::Mul(load(tails[r] + p * kLanes), load(of_right + p * kLanes)));
       }
     }
-    for (std::size_t k = 0; k < kColumns; ++k) total[k] += folded(sums[k]);
+    for (std::size_t r = 0; r < kRows; ++r)
+      for (std::size_t k = 0; k < kColumns; ++k) total[r][k] += folded(sums[r][k]);
   }
-  for (std::size_t k = 0; k < kColumns; ++k) left.data[(first + k) * left.stride + row] = total[k];
+  for (std::size_t r = 0; r < kRows; ++r)
+    for (std::size_t k = 0; k < kColumns; ++k) left.data[(first + k) * left.stride + row + r] = total[r][k];
 }
 
+template <EncodeOf kSource, std::size_t kRows>
+HWY_INLINE void times_all(const MatrixRows& m, std::size_t row, FactorView right, std::size_t rank, FactorOut left) {
+  std::size_t k = 0;
+  if constexpr (kLanes >= 16)
+    for (; k + 4 <= rank; k += 4) times_rows<kSource, kRows, 4>(m, row, right, k, left);
+  for (; k + 2 <= rank; k += 2) times_rows<kSource, kRows, 2>(m, row, right, k, left);
+  if (k < rank) times_rows<kSource, kRows, 1>(m, row, right, k, left);
+}
+
+// Two rows at a time where there are registers for the sums of both.
 template <EncodeOf kSource>
 void times_of(const MatrixRows& m, FactorView right, std::size_t rank, FactorOut left) {
-  for (std::size_t row = 0; row < m.rows; ++row) {
-    std::size_t k = 0;
-    for (; k + 2 <= rank; k += 2) times_row<kSource, 2>(m, row, right, k, left);
-    if (k < rank) times_row<kSource, 1>(m, row, right, k, left);
-  }
+  std::size_t row = 0;
+  if constexpr (kLanes >= 16)
+    for (; row + 2 <= m.rows; row += 2) times_all<kSource, 2>(m, row, right, rank, left);
+  for (; row < m.rows; ++row) times_all<kSource, 1>(m, row, right, rank, left);
 }
 
 void times(const MatrixRows& m, FactorView right, std::size_t rank, FactorOut left) {
@@ -136,6 +165,8 @@ HWY_INLINE void add_rows(const MatrixRows& m, std::size_t row, FactorView left, 
 template <EncodeOf kSource, std::size_t kRows>
 HWY_INLINE void add_all(const MatrixRows& m, std::size_t row, FactorView left, std::size_t rank, FactorOut right) {
   std::size_t k = 0;
+  if constexpr (kLanes >= 16)
+    for (; k + 4 <= rank; k += 4) add_rows<kSource, kRows, 4>(m, row, left, k, right);
   for (; k + 2 <= rank; k += 2) add_rows<kSource, kRows, 2>(m, row, left, k, right);
   if (k < rank) add_rows<kSource, kRows, 1>(m, row, left, k, right);
 }

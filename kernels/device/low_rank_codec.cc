@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "kernels/codecs.h"
 #include "kernels/device/codecs.h"
+#include "kernels/device/host_twin.h"
 #include "kernels/device/low_rank_kernels.h"
 #include "kernels/device/scratch.h"
 #include "kernels/draws.h"
@@ -72,15 +73,9 @@ void upload(DeviceStream& stream, const std::vector<T>& from, T* to) {
   if (!from.empty()) stream.upload(from.data(), to, from.size() * sizeof(T));
 }
 
-class LowRankCodec final : public Compressor {
+class LowRankCodec final : public HostTwin {
  public:
-  LowRankCodec(const CompressionOptions& options, std::unique_ptr<Compressor> host) : format_(options), rank_(options.rank), host_(std::move(host)) {}
-
-  std::string_view name() const override { return host_->name(); }
-  CodecId codec() const override { return host_->codec(); }
-  CodecTraits traits() const override { return host_->traits(); }
-  std::size_t capacity(const Layout& layout) const override { return host_->capacity(layout); }
-  double contraction(const Layout& layout) const override { return host_->contraction(layout); }
+  LowRankCodec(const CompressionOptions& options, std::unique_ptr<Compressor> host) : HostTwin(std::move(host)), format_(options), rank_(options.rank) {}
 
   Result<std::size_t> encode(Stream& stream, std::span<const float> x, const Layout& layout, std::uint64_t seed,
                              std::span<std::byte> encoded) const override {
@@ -140,7 +135,6 @@ class LowRankCodec final : public Compressor {
 
   const LowRankPayload format_;
   const unsigned rank_;
-  const std::unique_ptr<Compressor> host_;
 };
 
 // The steps of the host's codec, for tall matrices and wide ones at once: the first meet their columns first, the others their

@@ -27,10 +27,13 @@ Result<Doorbell> Doorbell::make() {
 }
 
 void Doorbell::awake() {
-  if (word().exchange(kAwake) != kAwake) return;  // nobody has rung
+  const bool rung = word().exchange(kAwake) == kAwake;
+  if (!rung && !owed_) return;
   std::array<char, 64> rings;
-  while (::read(read_.number(), rings.data(), rings.size()) > 0) {
-  }
+  bool any = false;
+  while (::read(read_.number(), rings.data(), rings.size()) > 0) any = true;
+  // A ring that comes late would wake every sleep from now on.
+  owed_ = !any;
 }
 
 DoorbellHandle Doorbell::handle() const {

@@ -39,6 +39,7 @@ class Doorbell {
 
   SharedMemory memory_;
   FileDescriptor read_, write_;
+  bool owed_ = false;  // somebody has said that he rings, and had not yet rung when that was looked for
 };
 
 // Another process's.

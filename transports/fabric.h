@@ -111,6 +111,7 @@ struct Ended {
 };
 
 struct Notice {
+  Notice() {}  // else emplace_back() would set all bytes
   std::uint16_t size = 0;
   std::array<std::byte, kNoticeSizeMax> data;  // only the first `size` bytes are set
   std::span<const std::byte> bytes() const { return {data.data(), size}; }

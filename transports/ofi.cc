@@ -9,7 +9,7 @@ namespace gossamer {
 
 Result<std::unique_ptr<Fabric>> make_ofi(const OfiOptions& options) {
   GOSSAMER_TRY_ASSIGN(auto core, ofi::Core::make(options));
-  return std::make_unique<CoreFabric<ofi::Core>>(std::move(core));
+  return CoreFabric<ofi::Core>::make(std::move(core));
 }
 
 }  // namespace gossamer

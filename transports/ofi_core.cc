@@ -259,8 +259,7 @@ std::string Core::description() const {
   if (!own_network_.empty()) text += "; advertises " + own_network_ + (offer_.loopback ? " (loopback: this machine only)" : "");
   text += offer_.writes ? "; a large put is a one-sided write, its notice a message " : "; a put is messages";
   if (offer_.writes) text += offer_.ordered ? "ordered behind it" : "once it is delivered";
-  if (options_.map_neighbours) text += "; on one machine a copy into mapped memory";
-  if (!unmapped_.empty()) text += " (not everywhere: " + unmapped_ + ")";
+  if (!unreached_.empty()) text += " (not everywhere: " + unreached_ + ")";
   if (options_.device.memory) text += "; memory of " + options_.device.memory->name() + (options_.device.is_direct() ? " directly" : " through the host's");
   if (!device_trouble_.empty()) text += " (which failed: " + device_trouble_ + ")";
   text += can_wait_ ? "; sleeps on the provider's descriptor"

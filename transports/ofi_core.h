@@ -64,7 +64,6 @@ struct RemoteState {
   std::uint64_t region = 0;
   bool writable = false;
   std::uint64_t key = 0, base = 0;
-  SharedMemory mapped;  // on the same machine
 };
 
 struct Outgoing;
@@ -134,11 +133,11 @@ class Core {
   void retire(const std::shared_ptr<RegionState>& region);
   wire::RegionKey key(const RegionState& region) const;
 
-  Result<std::shared_ptr<LinkState>> connect(std::string_view address);
+  Result<std::shared_ptr<LinkState>> connect(const wire::Address& address);
   void forget(const std::shared_ptr<LinkState>& link);
   RemoteState reach(const LinkState& link, const wire::RegionKey& key);
-  // Whether memory of that peer is mapped rather than reached by the provider.
-  bool is_mapped(const LinkState& link) const { return open_ && options_.map_neighbours && link.endpoint->neighbour; }
+  // Whether processes of this machine are to be reached through shared memory, without libfabric.
+  bool maps_neighbours() const { return machine_ != 0 && options_.map_neighbours; }
 
   Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
            const RemoteState* remote);
@@ -147,7 +146,18 @@ class Core {
   void poll(FabricEvents* events);
   bool arm();
   int wait_fd() const { return waiter_.fd(); }
+  // Wakes a sleeper, too.
+  Result<> watch(int descriptor) { return waiter_.watch(descriptor); }
+  // Whether anybody is reached by libfabric.
+  bool busy() const { return !endpoints_.empty() || !closing_.empty() || under_way_ > given_up_ || !unposted_.empty() || !news_.empty(); }
+  // That peer has left or died, as is known elsewhere.
+  void left(std::uint64_t nonce) {
+    if (open_) fail_endpoint(nonce, options_.abandon_polls);
+  }
   void shutdown();
+
+  std::uint64_t nonce() const { return nonce_; }
+  const std::string& dialect() const { return dialect_; }
 
   const OfiOptions& options() const { return options_; }
   const Traffic& traffic() const { return traffic_; }
@@ -192,7 +202,7 @@ class Core {
   bool post_receive(Operation& operation);
   bool reaches(const wire::Header& header, std::uint64_t size) const;
   void refuse(const wire::Header& header);
-  bool take_bytes(Outgoing& outgoing, const Put& put, std::byte* mapped);
+  bool take_bytes(Outgoing& outgoing, const Put& put);
 
   Outgoing* prepare(std::shared_ptr<Endpoint> endpoint, wire::Header header, std::span<const std::byte> notice);
   void recycle(Outgoing* outgoing);
@@ -230,7 +240,7 @@ class Core {
   std::uint64_t nonce_ = 0, machine_ = 0;
   std::string own_name_;            // libfabric's address of the endpoint
   std::string own_network_;         // the same for people
-  std::string unmapped_;            // why memory of a neighbour could not be mapped, the last time
+  std::string unreached_;           // why a neighbour could not be reached, the last time
   std::string device_trouble_;      // why bytes of the device could not be copied, the last time
   std::size_t body_max_ = 0;        // bytes of a put that one message carries
   std::size_t chunk_ = 0;           // bytes of one write

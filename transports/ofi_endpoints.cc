@@ -21,9 +21,7 @@ void remove_leftovers(const std::string& name) {
 
 }  // namespace
 
-Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
-  GOSSAMER_TRY_ASSIGN(const wire::Address address, wire::unpack(bytes));
-  GOSSAMER_TRY(wire::check_reachable(address, dialect_));
+Result<std::shared_ptr<LinkState>> Core::connect(const wire::Address& address) {
   if (!open_) return fail(Errc::peer_gone, "this fabric has been shut down");
   auto link = std::make_shared<LinkState>();
   link->id = next_link_++;
@@ -52,7 +50,7 @@ std::shared_ptr<Endpoint> Core::reach(const wire::Address& address) {
   if (endpoint->neighbour && rings && bell_) {
     auto opened = RemoteDoorbell::open(bell);
     if (!opened) {
-      unmapped_ = opened.error().message;
+      unreached_ = opened.error().message;
       return nullptr;
     }
     endpoint->bell = std::move(*opened);
@@ -84,10 +82,7 @@ std::shared_ptr<Endpoint> Core::reach(const wire::Address& address) {
 }
 
 RemoteState Core::reach(const LinkState& link, const wire::RegionKey& key) {
-  RemoteState remote{key.region, key.rma != 0 && link.endpoint->takes_writes, key.rma_key, key.rma_base, {}};
-  if (!is_mapped(link) || key.memory.size == 0) return remote;
-  remote.mapped = map_region(key, &unmapped_);
-  return remote;
+  return {key.region, key.rma != 0 && link.endpoint->takes_writes, key.rma_key, key.rma_base};
 }
 
 void Core::tell(wire::Kind kind, const std::shared_ptr<Endpoint>& endpoint, std::uint64_t value) {

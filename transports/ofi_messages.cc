@@ -67,12 +67,11 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std
                const RemoteState* remote) {
   if (link->down || !open_) return Errc::peer_gone;
   if (link->puts >= options_.puts_in_flight_max) return Errc::would_block;
-  std::byte* const mapped = remote != nullptr ? remote->mapped.bytes().data() : nullptr;
   const bool small = put.size <= body_max_;
   const bool direct = !source || !source->device || options_.device.is_direct();
-  const bool by_writes = !small && mapped == nullptr && offer_.writes && remote->writable && direct;
+  const bool by_writes = !small && offer_.writes && remote->writable && direct;
   wire::Header header;
-  header.kind = put.size > 0 && (mapped != nullptr || by_writes) ? wire::Kind::landed : wire::Kind::put;
+  header.kind = by_writes ? wire::Kind::landed : wire::Kind::put;
   header.region = remote != nullptr ? remote->region : 0;
   header.offset = put.target_offset;
   header.size = put.size;
@@ -81,7 +80,7 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std
   outgoing->source = source;
   outgoing->token = put.token;
   outgoing->by_writes = by_writes;
-  if (put.size > 0 && !take_bytes(*outgoing, put, mapped)) {
+  if (put.size > 0 && !take_bytes(*outgoing, put)) {
     recycle(outgoing);
     return Errc::io;
   }
@@ -97,9 +96,8 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put, const std
   return send(outgoing);
 }
 
-// The bytes of a put go into its message, into the neighbour's memory, or stay to be written or sent in parts.  False: its device
-// does not give them.
-bool Core::take_bytes(Outgoing& outgoing, const Put& put, std::byte* mapped) {
+// The bytes of a put go into its message, or stay to be written or sent in parts.  False: its device does not give them.
+bool Core::take_bytes(Outgoing& outgoing, const Put& put) {
   DeviceMemory* const device = outgoing.source->device.get();
   const std::byte* const data = outgoing.source->memory.data + put.source_offset;
   if (outgoing.kind == wire::Kind::put && put.size <= body_max_) {
@@ -107,7 +105,6 @@ bool Core::take_bytes(Outgoing& outgoing, const Put& put, std::byte* mapped) {
     outgoing.message_size += put.size;
     return copy_bytes(device, data, to, put.size, &device_trouble_);
   }
-  if (mapped != nullptr) return copy_bytes(device, data, mapped + put.target_offset, put.size, &device_trouble_);
   outgoing.data = data;
   outgoing.size = put.size;
   if (device == nullptr || outgoing.by_writes) return true;

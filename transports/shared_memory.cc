@@ -33,6 +33,10 @@ bool same_file(const struct stat& file, const SharedHandle& handle) {
          file.st_size >= 0 && static_cast<std::uint64_t>(file.st_size) == handle.size;
 }
 
+std::string path_of(std::uint64_t process, std::uint64_t descriptor) {
+  return "/proc/" + std::to_string(process) + "/fd/" + std::to_string(descriptor);
+}
+
 }  // namespace
 
 SharedMemory::~SharedMemory() {
@@ -66,10 +70,17 @@ Result<SharedMemory> SharedMemory::create(std::size_t size) {
   return memory;
 }
 
+Result<SharedHandle> SharedMemory::find(std::uint64_t process, std::uint64_t descriptor) {
+  const std::string path = path_of(process, descriptor);
+  struct stat about {};
+  if (::stat(path.c_str(), &about) != 0) return cannot("cannot find the shared memory " + path, errno);
+  if (!S_ISREG(about.st_mode) || about.st_size < 0) return fail(Errc::corrupt, path + " is no shared memory");
+  return SharedHandle{process, descriptor, about.st_dev, about.st_ino, static_cast<std::uint64_t>(about.st_size)};
+}
+
 Result<SharedMemory> SharedMemory::open(const SharedHandle& handle, Access access) {
   const bool writes = access == Access::read_write;
-  const std::string path =
-      "/proc/" + std::to_string(handle.process) + "/fd/" + std::to_string(handle.descriptor);
+  const std::string path = path_of(handle.process, handle.descriptor);
   const std::string what = "cannot map the shared memory " + path;
   const auto corrupt = [&] { return fail(Errc::corrupt, what + ": it is not the memory that was meant"); };
   if (handle.size == 0 || handle.size > std::numeric_limits<std::size_t>::max()) return corrupt();

@@ -51,6 +51,12 @@ class SharedMemory {
   // namespace); corrupt when the handle does not name such memory; io.
   static Result<SharedMemory> open(const SharedHandle& handle, Access access = Access::read_write);
 
+  // The memory behind a descriptor of a process, by that alone: what it is has to be found out from its contents.  Errors as open().
+  static Result<SharedHandle> find(std::uint64_t process, std::uint64_t descriptor);
+
+  // From now on nobody can open it any more; who has mapped it keeps it, the creator too.
+  void withdraw() { descriptor_.close(); }
+
   // From now on bytes() is memory of this process alone, for writes that come late; what was shared is left as it is to whoever
   // else maps it, and can be opened no more.
   void stop_sharing();

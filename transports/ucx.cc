@@ -9,7 +9,7 @@ namespace gossamer {
 
 Result<std::unique_ptr<Fabric>> make_ucx(const UcxOptions& options) {
   GOSSAMER_TRY_ASSIGN(auto core, ucx::Core::make(options));
-  return std::make_unique<CoreFabric<ucx::Core>>(std::move(core));
+  return CoreFabric<ucx::Core>::make(std::move(core));
 }
 
 std::string ucx_version() { return ucp_get_version_string(); }

@@ -182,13 +182,6 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
 
 Core::~Core() { shutdown(); }
 
-RemoteState Core::reach(const LinkState& link, const RegionKey& key) {
-  RemoteState remote{key.region, {}};
-  if (!is_mapped(link) || key.memory.size == 0) return remote;
-  remote.mapped = map_region(key, &unmapped_);
-  return remote;
-}
-
 std::string Core::address() const {
   ucp_address_t* worker = nullptr;
   std::size_t size = 0;
@@ -206,8 +199,7 @@ std::string Core::address() const {
 std::string Core::description() const {
   std::string text = "UCX " + ucx_version() + ", transports " + tls_ + ", devices " + devices_ +
                      (loopback_only_ ? " (loopback: this machine only)" : "") +
-                     "; advertises " + advertised(devices_) + "; a put is a copy into mapped memory on one machine, else an active message";
-  if (!unmapped_.empty()) text += " (also to neighbours: " + unmapped_ + ")";
+                     "; advertises " + advertised(devices_) + "; a put is an active message";
   if (options_.device.memory) text += "; memory of " + options_.device.memory->name() + (options_.device.is_direct() ? " directly" : " through the host's");
   if (!device_trouble_.empty()) text += " (which failed: " + device_trouble_ + ")";
   for (const auto& [nonce, endpoint] : endpoints_) {

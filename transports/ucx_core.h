@@ -123,7 +123,6 @@ using LinkState = LinkTo<Endpoint>;
 // A region on a peer.
 struct RemoteState {
   std::uint64_t region = 0;
-  SharedMemory mapped;  // on the same machine
 };
 
 // A message that UCX may still hold: its header lives here until UCX calls back.
@@ -132,7 +131,7 @@ struct Outgoing {
   std::shared_ptr<LinkState> link;  // null for the backend's own messages
   std::shared_ptr<RegionState> source;
   Kind kind = Kind::notice;
-  bool is_put() const { return kind == Kind::put || kind == Kind::landed; }
+  bool is_put() const { return kind == Kind::put; }
   // A large put over TCP is parts, and then itself with the last bytes; it has ended when all of them have.
   Outgoing* whole = nullptr;
   std::size_t under_way = 0;  // this one, if it is with UCX, and its parts
@@ -159,13 +158,11 @@ class Core {
   Result<std::shared_ptr<RegionState>> map(MemoryView memory, std::size_t allocate_size);
   void retire(const std::shared_ptr<RegionState>& region);
 
-  Result<std::shared_ptr<LinkState>> connect(std::string_view address);
+  Result<std::shared_ptr<LinkState>> connect(const Address& address);
   void forget(const std::shared_ptr<LinkState>& link);
-  RemoteState reach(const LinkState& link, const RegionKey& key);
-  // Whether memory of that peer is mapped rather than reached by messages.
-  bool is_mapped(const LinkState& link) const {
-    return worker_ != nullptr && options_.map_neighbours && !link.endpoint->tells_failures;
-  }
+  RemoteState reach(const LinkState&, const RegionKey& key) { return {key.region}; }
+  // Whether processes of this machine are to be reached through shared memory, without UCX.
+  bool maps_neighbours() const { return machine_ != 0 && options_.map_neighbours; }
 
   Errc put(const std::shared_ptr<LinkState>& link, const Put& put, const std::shared_ptr<RegionState>& source,
            const RemoteState* remote);
@@ -174,9 +171,19 @@ class Core {
   void poll(FabricEvents* events);
   bool arm();
   int wait_fd() const { return waiter_.fd(); }
+  // Wakes a sleeper, too.
+  Result<> watch(int descriptor) { return waiter_.watch(descriptor); }
+  // Whether anybody is reached by UCX.
+  bool busy() const {
+    return !endpoints_.empty() || !failed_.empty() || !closing_.empty() || !requests_.empty() || !incoming_.empty() || !news_.empty();
+  }
+  // That peer has left or died, as is known elsewhere.
+  void left(std::uint64_t nonce) {
+    if (worker_ != nullptr) fail_endpoint(nonce);
+  }
   void shutdown();
 
-  bool open() const { return worker_ != nullptr; }
+  std::string dialect() const { return ucx::dialect(); }
   std::uint64_t nonce() const { return nonce_; }
   RegionKey key(const RegionState& region) const {
     return {nonce_, region.id, reinterpret_cast<std::uintptr_t>(region.memory.data), region.memory.size,
@@ -220,8 +227,6 @@ class Core {
                            std::size_t size, const ucp_am_recv_param_t& param);
   void receive_part(const UcxWire& wire);
   bool is_whole(const UcxWire& wire) const;
-  ucs_status_t receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
-                              const ucp_am_recv_param_t& param);
   bool all_sent() const;
   void begin_wiring();
   void sweep_wiring();
@@ -273,7 +278,6 @@ class Core {
   bool splits_ = false;         // large puts, since they go without a rendezvous
   bool loopback_only_ = false;  // its addresses mean nothing on another machine
   std::string tls_, devices_;
-  std::string unmapped_;  // why memory of a neighbour could not be mapped, the last time
   std::string device_trouble_;  // why bytes of the device could not be copied, the last time
 
   std::unordered_map<std::uint64_t, std::shared_ptr<RegionState>> regions_;

@@ -50,9 +50,7 @@ bool Core::create_endpoint(const Address& address, Endpoint* endpoint, bool tell
   return ucp_ep_create(worker_, &params, &endpoint->handle) == UCS_OK;
 }
 
-Result<std::shared_ptr<LinkState>> Core::connect(std::string_view bytes) {
-  GOSSAMER_TRY_ASSIGN(const Address address, wire::unpack(bytes));
-  GOSSAMER_TRY(wire::check_reachable(address, dialect()));
+Result<std::shared_ptr<LinkState>> Core::connect(const Address& address) {
   if (worker_ == nullptr) return fail(Errc::peer_gone, "this fabric has been shut down");
   auto link = std::make_shared<LinkState>();
   link->id = next_link_++;

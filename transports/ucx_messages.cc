@@ -104,9 +104,8 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
                const std::shared_ptr<RegionState>& source, const RemoteState* remote) {
   if (link->down || worker_ == nullptr) return Errc::peer_gone;
   if (link->puts >= options_.puts_in_flight_max) return Errc::would_block;
-  std::byte* const mapped = remote != nullptr ? remote->mapped.bytes().data() : nullptr;
   UcxWire wire;
-  wire.kind = mapped != nullptr && put.size > 0 ? Kind::landed : Kind::put;
+  wire.kind = Kind::put;
   wire.to = link->endpoint->nonce;
   wire.region = remote != nullptr ? remote->region : 0;
   wire.offset = put.target_offset;
@@ -118,26 +117,20 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
   ++link->puts;
   if (source) ++source->puts_named;
   const std::byte* data = put.size > 0 ? source->memory.data + put.source_offset : nullptr;
-  std::size_t size = put.size;
   Errc status = Errc::ok;
-  if (wire.kind == Kind::landed) {
-    // UCX's queues between processes publish a message only after the writes before it.
-    if (!copy_bytes(source->device.get(), data, mapped + put.target_offset, put.size, &device_trouble_)) status = Errc::io;
-    data = nullptr;
-    size = 0;
-  } else if (data != nullptr && source->device) {
-    data = take_from_device(outgoing, data, size);
+  if (data != nullptr && source->device) {
+    data = take_from_device(outgoing, data, put.size);
     if (data == nullptr) status = Errc::io;
   }
   if (status != Errc::ok) {
     // Nothing was started.
-  } else if (splits_ && size > kPart) {
+  } else if (splits_ && put.size > kPart) {
     // One large eager message is put together at the receiver before it is copied: 94 ms of CPU for 64 MiB over TCP, where parts
     // of it take 43 ms.  A put is never more than 2^16 of them.
-    const std::size_t part = std::max(kPart, size / 60'000);
+    const std::size_t part = std::max(kPart, put.size / 60'000);
     status = send_parts(outgoing, wire, data, part);
   } else {
-    status = send(outgoing, *link->endpoint, data, size);
+    status = send(outgoing, *link->endpoint, data, put.size);
   }
   if (status != Errc::ok) {
     --link->puts;
@@ -279,8 +272,6 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
       case Kind::put:
       case Kind::part:
         return core.receive_put(wire, notice, data, size, *param);
-      case Kind::landed:
-        return core.receive_landed(wire, notice, *param);
       case Kind::notice:
         core.deliver(notice, 0);
         return UCS_OK;
@@ -291,6 +282,7 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
       case Kind::bye:
         core.fail_endpoint(wire.from);
         return UCS_OK;
+      case Kind::landed:  // said by libfabric's fabrics, and in rings
       case Kind::refused:
         break;
     }
@@ -381,16 +373,6 @@ bool Core::is_whole(const UcxWire& wire) const {
   if (wire.kind == Kind::part || wire.sequence == 0) return true;
   const auto coming = coming_.find(wire.from);
   return coming != coming_.end() && (coming->second.put | coming->second.parts) == wire.sequence;
-}
-
-ucs_status_t Core::receive_landed(const UcxWire& wire, std::span<const std::byte> notice,
-                                  const ucp_am_recv_param_t& param) {
-  const auto found = regions_.find(wire.region);
-  if (found == regions_.end() || wire.offset > found->second->memory.size ||
-      wire.size > found->second->memory.size - wire.offset)
-    return refuse(wire, param);
-  deliver(notice, wire.size);
-  return UCS_OK;
 }
 
 void Core::on_received(void* request, ucs_status_t status, std::size_t, void* user_data) {

@@ -1,5 +1,6 @@
 #include "transports/wire.h"
 
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -19,9 +20,10 @@
 namespace gossamer::wire {
 namespace {
 
-constexpr std::uint64_t kAddressMagic = 0x3252444441465347;  // "GSFADDR2"
+constexpr std::uint64_t kAddressMagic = 0x3352444441465347;  // "GSFADDR3"
 constexpr std::size_t kEndpointAddressMax = 64 << 10;
 constexpr std::size_t kDialectMax = 256;
+constexpr std::size_t kNeighbourhoodMax = 256;
 
 std::string to_string(const Writer& writer) {
   return {reinterpret_cast<const char*>(writer.view().data()), writer.view().size()};
@@ -53,6 +55,7 @@ std::string pack(const Address& address) {
     writer.put(field);
   writer.text(address.dialect);
   writer.text(address.endpoint);
+  writer.text(address.neighbourhood);
   return seal(std::move(writer));
 }
 
@@ -66,9 +69,10 @@ Result<Address> unpack(std::string_view bytes) {
     *field = reader.get<std::uint64_t>();
   address.dialect = reader.text();
   address.endpoint = reader.text();
+  address.neighbourhood = reader.text();
   // The libraries believe every byte of an address of theirs, so none may reach them that was cut or changed on the way.
   if (!sealed(reader, bytes) || address.endpoint.empty() || address.endpoint.size() > kEndpointAddressMax ||
-      address.dialect.size() > kDialectMax)
+      address.dialect.size() > kDialectMax || address.neighbourhood.size() > kNeighbourhoodMax)
     return fail(Errc::corrupt, "the address of a fabric was cut or changed on its way");
   return address;
 }
@@ -116,8 +120,8 @@ Result<RegionKey> check_key(const RemoteRegion& region, std::uint64_t nonce) {
 
 namespace {
 
-// Of this boot of this machine, seen from these namespaces.
-std::uint64_t identity(std::initializer_list<const char*> namespaces) {
+// Of this boot of this machine, seen from these namespaces; `who`: and by whom.
+std::uint64_t identity(std::initializer_list<const char*> namespaces, const std::string& who = {}) {
   std::string text;
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   if (!std::getline(file, text) || text.empty()) return 0;
@@ -125,6 +129,7 @@ std::uint64_t identity(std::initializer_list<const char*> namespaces) {
   for (const char* name : namespaces)
     if (const ssize_t size = ::readlink(name, space.data(), space.size()); size > 0)
       text.append(space.data(), static_cast<std::size_t>(size));
+  text += who;
   const std::uint64_t hash = XXH3_64bits(text.data(), text.size());
   return hash == 0 ? 1 : hash;
 }
@@ -132,6 +137,18 @@ std::uint64_t identity(std::initializer_list<const char*> namespaces) {
 }  // namespace
 
 std::uint64_t this_machine() { return identity({"/proc/self/ns/ipc", "/proc/self/ns/pid"}); }
+std::uint64_t this_user() {
+  if (::prctl(PR_GET_DUMPABLE) != 1) return 0;
+  std::string who;
+  uid_t users[3];
+  gid_t groups[3];
+  if (::getresuid(&users[0], &users[1], &users[2]) != 0 || ::getresgid(&groups[0], &groups[1], &groups[2]) != 0) return 0;
+  for (int i = 0; i < 3; ++i) {
+    if (users[i] != users[0] || groups[i] != groups[0]) return 0;  // it is changing, and whom it may look at depends on which counts
+    who += std::to_string(users[i]) + ' ' + std::to_string(groups[i]) + ' ';
+  }
+  return identity({"/proc/self/ns/user"}, who);
+}
 std::uint64_t this_network() { return identity({"/proc/self/ns/net"}); }
 
 // In ticks since the boot: the 22nd field, counted from behind the name, which may hold anything.

@@ -66,6 +66,7 @@ struct Address {
   // Two fabrics understand each other when these are equal.  For people, too: "UCX 1.13".
   std::string dialect;
   std::string endpoint;  // the library's own address
+  std::string neighbourhood;  // for processes of the same machine (neighbourhood.h); empty when they are to use the library, too
 };
 
 std::string pack(const Address& address);
@@ -97,6 +98,9 @@ Result<RegionKey> check_key(const RemoteRegion& region, std::uint64_t nonce);
 std::uint64_t this_machine();
 // Names the network namespace of this machine.
 std::uint64_t this_network();
+// Names whoever may look into this process's /proc as this process may look into theirs: the user, its groups, its user
+// namespace.  0 when nobody may.
+std::uint64_t this_user();
 Process this_process();
 // When a process of this machine started; 0 where there is none, or it is hidden.
 std::uint64_t start_of(std::uint64_t process);

@@ -53,7 +53,7 @@ struct Pair {
 TEST(Ucx, MemoryOfANeighbourIsMapped) {
   Pair pair;
   pair.exchange(pair.sink->remote());
-  EXPECT_EQ(pair.sender.fabric->description().find("also to neighbours"), std::string::npos);
+  EXPECT_EQ(pair.sender.fabric->description().find("not everywhere"), std::string::npos);
 }
 
 // The checksum guards against accidents, not against malice.
@@ -69,7 +69,7 @@ TEST(Ucx, AKeyWhoseHandleLiesIsNotMappedAndItsRegionReachedByMessages) {
     lie(key->memory);
     region.key = pack(*key);
     pair.exchange(region);
-    EXPECT_NE(pair.sender.fabric->description().find("also to neighbours: "), std::string::npos)
+    EXPECT_NE(pair.sender.fabric->description().find("not everywhere: "), std::string::npos)
         << pair.sender.fabric->description();
   }
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,15 +32,18 @@ struct Flags {
   std::size_t repeat = 7;
   std::size_t round_trips = 2000;
   std::uint64_t volume = std::uint64_t{1} << 29;
+  std::size_t wakes = 100;
+  double idle_seconds = 1;
   bool json = false;
   std::string serve;
 };
 
 // One line of the table: the same thing measured `repeat` times, ours and the others' in turn.
 struct Row {
-  std::string wire, what;  // latency, bandwidth
+  std::string wire, what;  // latency, bandwidth, wake, idle
   std::size_t size = 0, links = 1;
   std::vector<double> ours;
+  std::vector<double> p99;  // of each measurement of wake, whose median is in `ours`
   std::map<std::string, std::vector<double>> others;
 };
 
@@ -104,7 +108,9 @@ class Bench {
       for (const auto& [name, values] : row.others)
         others += fmt::format("{}{} {}", others.empty() ? "" : ", ", name, figure(row, median(values)));
       const auto compared = ratio(row);
-      lines.push_back({row.wire, row.what, size_text(row.size), std::to_string(row.links), figure(row, median(row.ours)),
+      std::string own = figure(row, median(row.ours));
+      if (!row.p99.empty()) own += fmt::format(" (p99 {})", figure(row, median(row.p99)));
+      lines.push_back({row.wire, row.what, row.what == "idle" ? "-" : size_text(row.size), std::to_string(row.links), own,
                        compared ? fmt::format("{:.2f}", *compared) : "-", others});
     }
     std::string text = text_table({"wire", "what", "size", "links", "gossamer", "ratio to the best", "others"}, lines);
@@ -115,9 +121,10 @@ class Bench {
   std::string json() const {
     nlohmann::ordered_json all = nlohmann::ordered_json::array();
     for (const Row& row : rows_) {
-      nlohmann::ordered_json one = {{"wire", row.wire}, {"what", row.what}, {"unit", row.what == "latency" ? "us" : "B/s"},
+      nlohmann::ordered_json one = {{"wire", row.wire}, {"what", row.what}, {"unit", row.what == "bandwidth" ? "B/s" : row.what == "idle" ? "cores" : "us"},
                                     {"size", row.size}, {"links", row.links}, {"median", median(row.ours)}, {"runs", row.ours}};
       for (const auto& [name, values] : row.others) one["others"][name] = {{"median", median(values)}, {"runs", values}};
+      if (!row.p99.empty()) one["p99"] = {{"median", median(row.p99)}, {"runs", row.p99}};
       const auto compared = ratio(row);
       one["ratio"] = compared ? nlohmann::ordered_json(*compared) : nlohmann::ordered_json(nullptr);
       all.push_back(std::move(one));
@@ -132,7 +139,8 @@ class Bench {
     return text;
   }
   static std::string figure(const Row& row, double value) {
-    return row.what == "latency" ? fmt::format("{:.2f} us", value) : fmt::format("{:.2f} GB/s", value / 1e9);
+    if (row.what == "idle") return fmt::format("{:.3f} % of a core", value * 100);
+    return row.what == "bandwidth" ? fmt::format("{:.2f} GB/s", value / 1e9) : fmt::format("{:.2f} us", value);
   }
   static std::string size_text(std::size_t size) {
     if (size % (1 << 20) == 0 && size > 0) return fmt::format("{} MiB", size >> 20);
@@ -147,6 +155,24 @@ class Bench {
     for (Row& row : rows_)
       if (row.wire == wire && row.what == what && row.size == size && row.links == links) return row;
     return rows_.emplace_back(Row{wire, what, size, links, {}, {}});
+  }
+
+  // Of a side that sleeps, and what that costs it.
+  Result<> sleep(const Wire& wire) {
+    if (flags_.wakes > 0) {
+      GOSSAMER_TRY_ASSIGN(auto ours, bench::measure_fabric(wire, 1, 8));
+      GOSSAMER_TRY_ASSIGN(const bench::Wakes wakes, ours->wakes(flags_.wakes));
+      Row& line = row(wire.name, "wake", 0, 1);
+      line.ours.push_back(wakes.median);
+      line.p99.push_back(wakes.p99);
+    }
+    if (flags_.idle_seconds <= 0) return {};
+    for (const std::size_t links : std::set<std::size_t>{1, flags_.links}) {
+      GOSSAMER_TRY_ASSIGN(auto ours, bench::measure_fabric(wire, links, 8));
+      GOSSAMER_TRY_ASSIGN(const double share, ours->idle(flags_.idle_seconds));
+      row(wire.name, "idle", 0, links).ours.push_back(share);
+    }
+    return {};
   }
 
   Result<> once(const Wire& wire) {
@@ -168,7 +194,7 @@ class Bench {
         line.ours.push_back(figure);
         if (links == 1) GOSSAMER_TRY(others(wire, amount_for(size, flags_.volume), false, &line));
       }
-    return {};
+    return sleep(wire);
   }
 
   Result<> others(const Wire& wire, Amount amount, bool latency, Row* line) {
@@ -249,6 +275,8 @@ void add_bench_transport(CLI::App& bench, int* code) {
   command->add_option("--repeat", flags->repeat, "Paired measurements; medians are shown")->type_name("N");
   command->add_option("--round-trips", flags->round_trips, "Of one measurement of latency")->type_name("N")->check(CLI::Range(1, 1'000'000));
   command->add_option("--volume", flags->volume, "Bytes that one measurement of bandwidth moves")->type_name("BYTES")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  command->add_option("--wakes", flags->wakes, "How often one measurement wakes a side that sleeps; 0 leaves it out")->type_name("N")->check(CLI::Range(0, 100'000));
+  command->add_option("--idle-seconds", flags->idle_seconds, "How long a fabric waits for nothing while its use of the processor is measured; 0 leaves it out")->type_name("S")->check(CLI::Range(0.0, 600.0));
   command->add_flag("--json", flags->json, "All figures, for programs");
   command->add_option("--serve", flags->serve)->group("");  // the other side, started by the bench
   command->callback([flags, code] { *code = bench_transport(*flags); });

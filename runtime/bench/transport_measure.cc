@@ -1,9 +1,11 @@
 #include "runtime/bench/transport_measure.h"
 
+#include <poll.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <cstdlib>
 #include <cstring>
 #include <span>
@@ -21,11 +23,15 @@ constexpr std::chrono::seconds kPatience{30};
 constexpr int kLooksAtTalk = 4096;  // polls between them
 constexpr int kPatientPolls = 256;  // in vain; who waits longer lets the other side have the core, should there be one only
 
-enum class Do : std::uint64_t { answer = 1, take = 2, finish = 3 };
+constexpr int kNapMs = 100;  // at the most, of a side that sleeps
+constexpr std::chrono::milliseconds kFallAsleep{2};
+
+// rest: sleep instead of spinning while nothing comes; wake: say when you have seen this.
+enum class Do : std::uint64_t { answer = 1, take = 2, finish = 3, rest = 4, wake = 5 };
 
 struct Order {
   Do what = Do::take;
-  std::uint64_t value = 0;  // answer: the size of the answer; finish: how many puts there were
+  std::uint64_t value = 0;  // answer: the size of the answer; finish: how many puts there were; rest: 0 to end it; wake: the time
 };
 static_assert(sizeof(Order) == 16);
 
@@ -59,11 +65,16 @@ Result<Path> meet(Fabric& fabric, const std::string& introduction) {
   return path;
 }
 
+// The same in all processes of this machine.
+std::uint64_t nanoseconds() {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count());
+}
+
 // Tries, and polls, until the queue has room.
 Result<> put_patiently(Fabric& fabric, FabricEvents& events, Link& link, const Put& put) {
-  const auto deadline = Clock::now() + kPatience;
-  for (;;) {
-    const Errc status = link.put(put);
+  Errc status = link.put(put);
+  if (status == Errc::ok) return {};
+  for (const auto deadline = Clock::now() + kPatience;; status = link.put(put)) {
     if (status == Errc::ok) return {};
     if (status != Errc::would_block) return fail(status, "a put was refused: " + std::string(name(status)));
     fabric.poll(&events);
@@ -99,6 +110,11 @@ class Server {
         idle = false;
         GOSSAMER_TRY(serve(*one));
       }
+      if (idle && rests_) {
+        if (talk_.has_news()) return {};
+        nap(all);
+        continue;
+      }
       in_vain = idle ? in_vain + 1 : 0;
       if (in_vain % kPatientPolls == kPatientPolls - 1) ::sched_yield();
       if (idle && polls % kLooksAtTalk == 0 && talk_.has_news()) return {};
@@ -111,6 +127,7 @@ class Server {
     std::unique_ptr<Region> region;
     Path path;
     FabricEvents events;
+    std::vector<Notice> notices;  // being served
     std::uint64_t taken = 0, expected = 0;
     ~One() {
       path.target.reset();
@@ -119,14 +136,30 @@ class Server {
     }
   };
 
+  // Until something may have come for one of them.
+  static void nap(const std::vector<std::unique_ptr<One>>& all) {
+    std::vector<pollfd> descriptors;
+    bool sleeps = true;
+    for (const auto& one : all) {
+      sleeps = one->fabric->arm() && sleeps;
+      descriptors.push_back({one->fabric->wait_fd(), POLLIN, 0});
+    }
+    (void)::poll(descriptors.data(), descriptors.size(), sleeps ? kNapMs : 0);
+  }
+
   Result<> serve(One& one) {
-    std::vector<Notice> notices = std::exchange(one.events.notices, {});
+    std::swap(one.notices, one.events.notices);
     one.events.clear();
-    for (const Notice& notice : notices) {
+    for (const Notice& notice : one.notices) {
       Order order;
       if (notice.size != sizeof order) return fail(Errc::corrupt, "a notice that is no order");
       std::memcpy(&order, notice.data.data(), sizeof order);
       if (order.what == Do::take) ++one.taken;
+      if (order.what == Do::rest) rests_ = order.value != 0;
+      if (order.what == Do::wake) {
+        const Order seen{Do::wake, nanoseconds()};
+        GOSSAMER_TRY(put_patiently(*one.fabric, one.events, *one.path.link, {.notice = bytes_of(seen)}));
+      }
       if (order.what == Do::finish) one.expected = order.value;
       const Put answer{.source = one.region.get(), .size = order.what == Do::answer ? order.value : 0, .target = one.path.target.get(),
                        .notice = notice.bytes()};
@@ -143,12 +176,13 @@ class Server {
   FabricOptions options_;
   std::size_t links_, size_max_;
   Talk talk_;
+  bool rests_ = false;
 };
 
-class FabricMeasurement final : public Measurement {
+class OurMeasurement final : public FabricMeasurement {
  public:
-  static Result<std::unique_ptr<Measurement>> make(const Wire& wire, std::size_t links, std::size_t size_max) {
-    auto measurement = std::make_unique<FabricMeasurement>();
+  static Result<std::unique_ptr<FabricMeasurement>> make(const Wire& wire, std::size_t links, std::size_t size_max) {
+    auto measurement = std::make_unique<OurMeasurement>();
     FabricOptions options = wire.fabric;
     if (options.kind == "loopback") {
       options.hub = std::make_shared<LoopbackHub>();
@@ -170,7 +204,7 @@ class FabricMeasurement final : public Measurement {
     return measurement;
   }
 
-  ~FabricMeasurement() override {
+  ~OurMeasurement() override {
     for (Path& path : paths_) path.target.reset();
     paths_.clear();
     fabric_.reset();
@@ -180,16 +214,53 @@ class FabricMeasurement final : public Measurement {
   Result<double> latency(Amount amount) override {
     const Order order{Do::answer, amount.size};
     std::vector<double> times;
-    for (std::size_t i = 0; i < amount.count + amount.count / 8 + 1; ++i) {
-      const auto start = Clock::now();
+    times.reserve(amount.count + amount.count / 8 + 1);
+    auto start = Clock::now();
+    while (times.size() < times.capacity()) {
       GOSSAMER_TRY(put(paths_.front(), amount.size, order));
       GOSSAMER_TRY(wait([&] { return !events_.notices.empty(); }));
-      times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count() / 2);
+      const auto end = Clock::now();
+      times.push_back(std::chrono::duration<double, std::micro>(end - start).count() / 2);
+      start = end;
       events_.clear();
     }
-    const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
-    std::nth_element(times.begin(), middle, times.end());
-    return *middle;
+    return quantile(times, 0.5);
+  }
+
+  Result<Wakes> wakes(std::size_t count) override {
+    GOSSAMER_TRY(rest(true));
+    std::vector<double> times;
+    while (times.size() < std::max<std::size_t>(count, 1)) {
+      (void)::poll(nullptr, 0, static_cast<int>(kFallAsleep.count()));
+      const std::uint64_t start = nanoseconds();
+      GOSSAMER_TRY(put(paths_.front(), 0, {Do::wake, 0}));
+      GOSSAMER_TRY(wait([&] { return !events_.notices.empty(); }));
+      Order seen;
+      std::memcpy(&seen, events_.notices.front().data.data(), sizeof seen);
+      if (seen.what != Do::wake || seen.value < start) return fail(Errc::internal, "the clocks of two processes differ");
+      times.push_back(static_cast<double>(seen.value - start) / 1000);
+      events_.clear();
+    }
+    GOSSAMER_TRY(rest(false));
+    return Wakes{quantile(times, 0.5), quantile(times, 0.99)};
+  }
+
+  Result<double> idle(double seconds) override {
+    GOSSAMER_TRY(rest(true));
+    (void)::poll(nullptr, 0, kNapMs);  // until all is as it stays
+    const double before = cpu_seconds();
+    const auto start = Clock::now(), end = start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    for (auto now = start; now < end; now = Clock::now()) {
+      fabric_->poll(&events_);
+      if (!events_.down.empty()) return fail(Errc::peer_gone, "the other side of the measurement has gone");
+      events_.clear();
+      pollfd one{fabric_->wait_fd(), POLLIN, 0};
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - now).count();
+      (void)::poll(&one, 1, fabric_->arm() ? static_cast<int>(left) : 0);
+    }
+    const double share = (cpu_seconds() - before) / std::chrono::duration<double>(Clock::now() - start).count();
+    GOSSAMER_TRY(rest(false));
+    return share;
   }
 
   Result<double> bandwidth(Amount amount) override {
@@ -198,6 +269,18 @@ class FabricMeasurement final : public Measurement {
   }
 
  private:
+  static double quantile(std::vector<double>& values, double part) {
+    const auto at = values.begin() + static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
+    std::nth_element(values.begin(), at, values.end());
+    return *at;
+  }
+  static double cpu_seconds() {
+    timespec used{};
+    (void)::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
+  }
+  Result<> rest(bool rests) { return put(paths_.front(), 0, {Do::rest, rests ? 1u : 0u}); }
+
   Result<> put(Path& path, std::size_t size, const Order& order) {
     return put_patiently(*fabric_, events_, *path.link,
                          {.source = region_.get(), .size = size, .target = path.target.get(), .notice = bytes_of(order)});
@@ -266,8 +349,8 @@ std::vector<Wire> all_wires() {
   return wires;
 }
 
-Result<std::unique_ptr<Measurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max) {
-  return FabricMeasurement::make(wire, links, size_max);
+Result<std::unique_ptr<FabricMeasurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max) {
+  return OurMeasurement::make(wire, links, size_max);
 }
 
 Result<> serve(const std::string& what) {

@@ -1,7 +1,7 @@
 // What `gossamer bench transport` measures of our own fabrics, and of libfabric without them.
 //
 // Two sides, each a process (or a thread, over the loopback), that talk over a stream socket to find each other.  Both spin
-// while they wait: it is the transport that is measured, not the scheduler.
+// while they wait, as it is the transport that is measured and not the scheduler; except where sleeping is what is measured.
 #pragma once
 
 #include <cstddef>
@@ -39,8 +39,22 @@ class Measurement {
   virtual Result<double> bandwidth(Amount amount) = 0;
 };
 
+// How long a side sleeps on after something has come for it, from the call of put() there until poll() has handed out the notice
+// here.  Microseconds.
+struct Wakes {
+  double median = 0, p99 = 0;
+};
+
+class FabricMeasurement : public Measurement {
+ public:
+  virtual Result<Wakes> wakes(std::size_t count) = 0;
+  // The share of one core that this process uses while its fabric, with all links open, waits for what does not come; the other side
+  // sleeps, too.
+  virtual Result<double> idle(double seconds) = 0;
+};
+
 // Ours: `links` fabrics on the other side.
-Result<std::unique_ptr<Measurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max);
+Result<std::unique_ptr<FabricMeasurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max);
 
 // libfabric's own.  `writes`: one-sided writes (bandwidth only), else messages.
 Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire& wire, bool writes, std::size_t size_max);

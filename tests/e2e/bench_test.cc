@@ -10,7 +10,8 @@
 namespace gossamer::e2e {
 namespace {
 
-const Words kQuick = {"bench", "transport", "--repeat", "1", "--round-trips", "20", "--latency-sizes", "8", "--links", "2"};
+const Words kQuick = {"bench", "transport", "--repeat", "1", "--round-trips", "20", "--latency-sizes", "8", "--links", "2",
+                      "--wakes", "5", "--idle-seconds", "0.2"};
 
 TEST(BenchTransport, MeasuresAWireAndComparesIt) {
   Scratch scratch;
@@ -20,6 +21,7 @@ TEST(BenchTransport, MeasuresAWireAndComparesIt) {
   ASSERT_EQ(run.code, 0) << run.err;
   const auto report = nlohmann::json::parse(run.out);
   std::set<std::string> wires;
+  std::set<std::pair<std::string, int>> idle;
   for (const auto& row : report["rows"]) {
     wires.insert(row["wire"]);
     EXPECT_GT(row["median"].get<double>(), 0) << row.dump();
@@ -30,11 +32,19 @@ TEST(BenchTransport, MeasuresAWireAndComparesIt) {
     if (row["what"] == "bandwidth" && row["links"] == 1) {
       EXPECT_TRUE(row["others"].contains("memcpy"));
     }
+    if (row["what"] == "wake") {
+      EXPECT_GE(row["p99"]["median"].get<double>(), row["median"].get<double>());
+    }
+    if (row["what"] == "idle") {
+      idle.insert({row["wire"].get<std::string>(), row["links"].get<int>()});
+      EXPECT_LT(row["median"].get<double>(), 0.5) << "whoever waits, spins: " << row.dump();
+    }
     if (row["wire"] == "libfabric-shm" && row["what"] == "latency") {
       EXPECT_GT(row["ratio"].get<double>(), 0);
     }
   }
   EXPECT_TRUE(wires.contains("loopback"));
+  EXPECT_EQ(idle.size(), 2 * wires.size());
   EXPECT_GE(wires.size() + report["not_measured"].size(), 2u) << run.out;
 }
 

@@ -251,7 +251,7 @@ void Core::forget(const std::shared_ptr<LinkState>& link) {
   links_.erase(link->id);
   link->down = link->told_down = true;
   // Where UCX ends every put by itself there is nothing to watch.
-  if (worker_ != nullptr && link->puts > 0 && (!link->endpoint->tells_failures || !link->endpoint->is_open()))
+  if (worker_ != nullptr && link->puts > 0 && (!link->endpoint->ends_by_itself() || !link->endpoint->is_open()))
     closing_.push_back({link, options_.abandon_polls});
 }
 
@@ -278,7 +278,7 @@ void Core::fail_endpoint(std::uint64_t nonce) {
   for (const auto& [id, link] : links_)
     if (link->endpoint == endpoint) news_.lose(*link);
   if (endpoint->greets && !endpoint->greeted) --greeting_;
-  if (endpoint->wires && !endpoint->heard) end_wiring();
+  if (endpoint->wires) leave_device(*endpoint);
   end_held(*endpoint, nullptr);
   if (!endpoint->tells_failures) give_up([&](const LinkState& link) { return link.endpoint == endpoint; });
 }
@@ -322,7 +322,7 @@ void Core::sweep_closing() {
       return false;
     }
     end_held(*closing.link->endpoint, closing.link.get());
-    if (!closing.link->endpoint->tells_failures)
+    if (!closing.link->endpoint->ends_by_itself())
       give_up([&](const LinkState& link) { return &link == closing.link.get(); });
     return true;
   });
@@ -331,11 +331,12 @@ void Core::sweep_closing() {
 void Core::poll(FabricEvents* events) {
   if (worker_ == nullptr) return;
   for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) starved_sleep_ns_ = 0;
-  if (std::exchange(slept_, false) || ++polls_ % kPollsPerLook == 0)
+  if (std::exchange(slept_, false) || ++polls_ % kPollsPerLook == 0) {
     for (const std::uint64_t nonce : waiter_.ended()) fail_endpoint(nonce);
+    if (over_devices_ > 0) look_over_devices();
+  }
   sweep_failures();
   greet_all();
-  if (wiring_ > 0) sweep_wiring();
   sweep_closing();
   sweep_requests();
   news_.hand_out(events);

@@ -106,6 +106,9 @@ struct Endpoint {
   bool wires = false;    // and the hello wires up
   bool broken = false;   // as UCX says
   unsigned patience_spent = 0;
+  // A message without meaning goes to a peer over a device now and then: the adapter tells of a dead one only when something
+  // is sent.  One at a time.
+  std::shared_ptr<bool> ping_under_way = std::make_shared<bool>(false);
   bool greeted = false;  // our hello has left
   bool heard = false;    // the other side's has come
   bool direct = false;   // over shared memory, as above
@@ -115,6 +118,8 @@ struct Endpoint {
   std::vector<Held> held;
 
   bool is_open() const { return !greets || (greeted && (heard || !tells_failures)); }
+  // UCX ends whatever is under way when the peer is gone.  Over a device it does when the adapter says so.
+  bool ends_by_itself() const { return tells_failures && !wires; }
   bool is_wiring() const { return wires && !heard && !broken; }
 };
 
@@ -138,6 +143,7 @@ struct Outgoing {
   Errc status = Errc::ok;
   ucs_memory_type_t memory_type = UCS_MEMORY_TYPE_HOST;  // of its bytes
   std::unique_ptr<std::byte[]> staged;                   // these bytes, if they were taken from a device
+  std::shared_ptr<bool> is_under_way;                    // false again when it is done
   bool unseen = false;    // counted in unseen_
   bool given_up = false;  // its Ended has been handed out though UCX never ended it
   std::uint64_t token = 0;
@@ -228,9 +234,9 @@ class Core {
   void receive_part(const UcxWire& wire);
   bool is_whole(const UcxWire& wire) const;
   bool all_sent() const;
-  void begin_wiring();
-  void sweep_wiring();
-  void end_wiring();
+  void enter_device();
+  void look_over_devices();
+  void leave_device(const Endpoint& endpoint);
   ucs_status_t refuse(const UcxWire& wire, const ucp_am_recv_param_t& param);
   void received(Incoming& incoming, ucs_status_t status);
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
@@ -285,8 +291,9 @@ class Core {
   std::vector<std::shared_ptr<Endpoint>> failed_;                           // until they are closed
   std::vector<std::string> visitors_;  // addresses in hellos that have come; seen to outside of UCX's callbacks
   std::size_t greeting_ = 0;           // endpoints whose hello has not left
-  std::size_t wiring_ = 0;             // of endpoints_, those that wire up
-  FileDescriptor patience_;            // a timer that ticks meanwhile
+  std::size_t over_devices_ = 0;       // of endpoints_, those that wired up or will
+  std::size_t wiring_ = 0;             // of these, those that will
+  FileDescriptor patience_;            // a timer that ticks while there are any
   struct Refusal {
     std::uint64_t from = 0, to = 0;  // who sent what is refused, and to whom
   };

@@ -79,7 +79,7 @@ std::shared_ptr<Endpoint> Core::reach(const Address& address) {
   const bool over_tcp = has_any(ways, {" tcp/"});
   endpoint->wires = !over_tcp && endpoint->tells_failures && has_any(ways, {" rc_", " dc_"});
   endpoint->greets = endpoint->direct || over_tcp || endpoint->wires;
-  if (endpoint->wires) begin_wiring();
+  if (endpoint->wires) enter_device();
   if (endpoint->greets) {
     ++greeting_;
     greet(*endpoint);
@@ -138,7 +138,7 @@ void Core::greet_all() {
     }
     const std::shared_ptr<Endpoint> endpoint = found != endpoints_.end() ? found->second : reach(*address);
     if (!endpoint || !endpoint->greets || std::exchange(endpoint->heard, true)) continue;
-    if (endpoint->wires) end_wiring();
+    if (endpoint->wires) --wiring_;
     if (endpoint->is_open()) let_go(*endpoint);
   }
   for (const Refusal& refusal : std::exchange(refusals_, {}))
@@ -158,8 +158,9 @@ void Core::greet_all() {
   }
 }
 
-void Core::begin_wiring() {
-  if (wiring_++ > 0) return;
+void Core::enter_device() {
+  ++wiring_;
+  if (over_devices_++ > 0) return;
   const auto patience = std::chrono::duration_cast<std::chrono::nanoseconds>(options_.wire_up_patience).count();
   const long tick = std::max<long>(patience / kTicks, 1);
   itimerspec ticks{};
@@ -167,19 +168,32 @@ void Core::begin_wiring() {
   (void)::timerfd_settime(patience_.number(), 0, &ticks, nullptr);
 }
 
-void Core::sweep_wiring() {
+void Core::look_over_devices() {
   std::uint64_t ticks = 0;
   if (::read(patience_.number(), &ticks, sizeof ticks) != sizeof ticks) return;
-  std::vector<std::uint64_t> impatient;
+  std::vector<std::shared_ptr<Endpoint>> all;  // sending may fail endpoints
   for (const auto& [nonce, endpoint] : endpoints_)
-    if (endpoint->is_wiring() && (endpoint->patience_spent += static_cast<unsigned>(ticks)) > kTicks) impatient.push_back(nonce);
-  for (const std::uint64_t nonce : impatient) fail_endpoint(nonce);
+    if (endpoint->wires) all.push_back(endpoint);
+  for (const auto& endpoint : all) {
+    if (endpoint->is_wiring()) {
+      if ((endpoint->patience_spent += static_cast<unsigned>(ticks)) > kTicks) fail_endpoint(endpoint->nonce);
+    } else if (endpoint->is_open() && !endpoint->failed && !*endpoint->ping_under_way) {
+      UcxWire wire;
+      wire.kind = Kind::hello;  // an empty one
+      wire.to = endpoint->nonce;
+      Outgoing* const ping = prepare(wire, {});
+      *endpoint->ping_under_way = true;
+      ping->is_under_way = endpoint->ping_under_way;
+      if (send(ping, *endpoint, nullptr, 0) != Errc::ok) recycle(ping);
+    }
+  }
 }
 
-// Else its ticks would wake a fabric that has nothing to wait for.
-void Core::end_wiring() {
+// Without any the ticks would wake a fabric that has nothing to wait for.
+void Core::leave_device(const Endpoint& endpoint) {
   constexpr itimerspec kNoTicks{};
-  if (--wiring_ == 0) (void)::timerfd_settime(patience_.number(), 0, &kNoTicks, nullptr);
+  if (!endpoint.heard) --wiring_;
+  if (--over_devices_ == 0) (void)::timerfd_settime(patience_.number(), 0, &kNoTicks, nullptr);
 }
 
 bool Core::all_sent() const {

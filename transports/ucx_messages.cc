@@ -37,6 +37,7 @@ void Core::recycle(Outgoing* outgoing) {
   outgoing->whole = nullptr;
   outgoing->memory_type = UCS_MEMORY_TYPE_HOST;
   outgoing->staged.reset();
+  if (const auto flag = std::exchange(outgoing->is_under_way, nullptr)) *flag = false;
   outgoing->under_way = 0;
   outgoing->status = Errc::ok;
   if (std::exchange(outgoing->unseen, false)) --unseen_;

@@ -13,7 +13,7 @@ import time
 OUT = "/run/vm"
 ADDRESS = "10.66.0.1"
 # What Soft-RoCE needs to be told; docs/transports.md says why.
-os.environ.update({"UCX_UD_VERBS_ETH_DGID_CHECK": "n", "FI_UNIVERSE_SIZE": "16"})
+os.environ.update({"UCX_UD_VERBS_ETH_DGID_CHECK": "n", "UCX_RC_RETRY_COUNT": "6", "FI_UNIVERSE_SIZE": "16"})
 PEERS = 4
 WIRES = {  # for a run file, and for fabric_process
     "tcp": ('{kind: ucx, tls: "tcp,self", interface: lo}', ("ucx", "tcp,self", "lo")),

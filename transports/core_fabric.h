@@ -1,5 +1,5 @@
 // The Fabric interface over the core of a backend between processes (UCX, libfabric); checks what the caller asks for, and
-// sends by the core's library or, between processes of one machine, without it (neighbourhood.h).  Private to these backends.
+// sends by the core's library or, between processes of one machine, without it (neighbours.h).  Private to these backends.
 //
 // A Core has
 //   RegionState  with `id`, `memory` and `puts_named` (puts from it whose Ended has not been handed out),
@@ -21,7 +21,7 @@
 
 #include "base/check.h"
 #include "transports/fabric.h"
-#include "transports/neighbourhood.h"
+#include "transports/neighbours.h"
 #include "transports/put_check.h"
 #include "transports/shared_memory.h"
 #include "transports/wire.h"
@@ -37,9 +37,9 @@ class CoreFabric final : public Fabric {
   // What all that is made from a fabric shares.
   struct Shared {
     std::shared_ptr<Core> core;
-    std::shared_ptr<Neighbourhood> neighbours;  // null where everything goes by the library
+    std::shared_ptr<Neighbours> neighbours;  // null where everything goes by the library
     // Links by the library that belong to links to neighbours, by their numbers, which nobody else knows.
-    std::shared_ptr<std::unordered_map<std::uint32_t, std::shared_ptr<Neighbourhood::LinkState>>> hidden;
+    std::shared_ptr<std::unordered_map<std::uint32_t, std::shared_ptr<Neighbours::LinkState>>> hidden;
   };
 
   class OwnRegion final : public Region {
@@ -165,7 +165,7 @@ class CoreFabric final : public Fabric {
   };
 
   class NeighbourLink final : public Link {
-    using State = Neighbourhood::LinkState;
+    using State = Neighbours::LinkState;
     using NeighbourTarget = OwnTarget<State, MappedRegion>;
 
    public:
@@ -237,9 +237,9 @@ class CoreFabric final : public Fabric {
 
  public:
   static Result<std::unique_ptr<Fabric>> make(std::shared_ptr<Core> core) {
-    std::shared_ptr<Neighbourhood> neighbours;
+    std::shared_ptr<Neighbours> neighbours;
     if (core->maps_neighbours()) {
-      auto made = Neighbourhood::make(core->nonce(), core->options().puts_in_flight_max);
+      auto made = Neighbours::make(core->nonce(), core->options().puts_in_flight_max);
       if (!made && made.error().code != Errc::unsupported) return Failure(made.error());
       if (made) {
         neighbours = std::move(*made);
@@ -283,7 +283,7 @@ class CoreFabric final : public Fabric {
     if (!neighbours_) return plain;
     auto address = wire::unpack(plain);
     if (!address) return plain;  // empty: it has been shut down
-    address->neighbourhood = neighbours_->address();
+    address->neighbours = neighbours_->address();
     return wire::pack(*address);
   }
 
@@ -344,11 +344,11 @@ class CoreFabric final : public Fabric {
  private:
   static constexpr unsigned kPollsPerLibrary = 32;
 
-  CoreFabric(std::shared_ptr<Core> core, std::shared_ptr<Neighbourhood> neighbours) : core_(std::move(core)), neighbours_(std::move(neighbours)) {}
+  CoreFabric(std::shared_ptr<Core> core, std::shared_ptr<Neighbours> neighbours) : core_(std::move(core)), neighbours_(std::move(neighbours)) {}
   Shared shared() const { return {core_, neighbours_, hidden_}; }
 
   std::shared_ptr<Core> core_;
-  std::shared_ptr<Neighbourhood> neighbours_;
+  std::shared_ptr<Neighbours> neighbours_;
   decltype(Shared::hidden) hidden_ = std::make_shared<typename decltype(Shared::hidden)::element_type>();
   unsigned polls_ = 0;
   bool armed_ = false;

@@ -6,7 +6,7 @@
 // - a small put is one message that carries its bytes, and so is every piece of a put into memory of the caller
 //   (which could not be recalled if the caller frees it) or over a provider without one-sided writes;
 // - on one machine memory from allocate() is mapped by its neighbours: a put is a copy on the sender's thread, and
-//   its notice goes through a ring in shared memory (neighbourhood.h).
+//   its notice goes through a ring in shared memory (neighbours.h).
 //
 // An Ended with ok says that the source may be written again, not that the peer has seen the notice.
 //

@@ -4,7 +4,7 @@
 // the notice; small ones are sent eagerly, and with RDMA large ones move straight into the target by rendezvous.  So
 // the receiver's poll() is what lets puts land.  On one machine, where shared memory is among the transports,
 // memory from allocate() is mapped by its neighbours: a put is a copy on the sender's thread, and the
-// notice goes through a ring in shared memory (neighbourhood.h). Memory of the caller works everywhere too, through UCX and one more
+// notice goes through a ring in shared memory (neighbours.h). Memory of the caller works everywhere too, through UCX and one more
 // copy at the receiver, because a transfer into it could not be recalled if the caller frees it.
 //
 // An Ended with ok says that the source may be written again, not that the peer has seen the notice.

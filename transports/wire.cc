@@ -23,7 +23,7 @@ namespace {
 constexpr std::uint64_t kAddressMagic = 0x3352444441465347;  // "GSFADDR3"
 constexpr std::size_t kEndpointAddressMax = 64 << 10;
 constexpr std::size_t kDialectMax = 256;
-constexpr std::size_t kNeighbourhoodMax = 256;
+constexpr std::size_t kNeighboursMax = 256;
 
 std::string to_string(const Writer& writer) {
   return {reinterpret_cast<const char*>(writer.view().data()), writer.view().size()};
@@ -55,7 +55,7 @@ std::string pack(const Address& address) {
     writer.put(field);
   writer.text(address.dialect);
   writer.text(address.endpoint);
-  writer.text(address.neighbourhood);
+  writer.text(address.neighbours);
   return seal(std::move(writer));
 }
 
@@ -69,10 +69,10 @@ Result<Address> unpack(std::string_view bytes) {
     *field = reader.get<std::uint64_t>();
   address.dialect = reader.text();
   address.endpoint = reader.text();
-  address.neighbourhood = reader.text();
+  address.neighbours = reader.text();
   // The libraries believe every byte of an address of theirs, so none may reach them that was cut or changed on the way.
   if (!sealed(reader, bytes) || address.endpoint.empty() || address.endpoint.size() > kEndpointAddressMax ||
-      address.dialect.size() > kDialectMax || address.neighbourhood.size() > kNeighbourhoodMax)
+      address.dialect.size() > kDialectMax || address.neighbours.size() > kNeighboursMax)
     return fail(Errc::corrupt, "the address of a fabric was cut or changed on its way");
   return address;
 }

@@ -66,7 +66,7 @@ struct Address {
   // Two fabrics understand each other when these are equal.  For people, too: "UCX 1.13".
   std::string dialect;
   std::string endpoint;  // the library's own address
-  std::string neighbourhood;  // for processes of the same machine (neighbourhood.h); empty when they are to use the library, too
+  std::string neighbours;  // for processes of the same machine (neighbours.h); empty when they are to use the library, too
 };
 
 std::string pack(const Address& address);

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "base/serial.h"
-#include "transports/neighbourhood.h"
-#include "transports/neighbourhood_reception.h"
+#include "transports/neighbours.h"
+#include "transports/neighbours_reception.h"
 
 using namespace gossamer;
 
@@ -31,7 +31,7 @@ T must(Result<T> result) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto victim = must(Neighbourhood::make(1));
+  const auto victim = must(Neighbours::make(1));
   // Memory of its own, so that a byte written past its end is seen.
   const auto region = std::make_unique<std::byte[]>(kRegion);
   victim->add_region(5, {region.get(), kRegion, MemoryKind::host});

@@ -158,6 +158,26 @@ std::string listed(const std::vector<std::string>& wrong) {
 
 const fs::path kRoot = GOSSAMER_SOURCE_ROOT;
 
+// Types of headers that have one full name and are defined twice.  No linker minds, and takes the members of one for the other's.
+std::vector<std::string> types_defined_twice(const fs::path& root) {
+  static const std::regex opens(R"re(^namespace ([\w:]+) \{)re");
+  static const std::regex defines(R"re(^(?:class|struct|union|enum(?: class)?) (?:alignas\(\w+\) )?(\w+)(?: final)?(?: : [^;]*)? ?\{)re");
+  std::map<std::string, fs::path> first;
+  std::vector<std::string> faults;
+  for (const fs::path& file : files_of(root)) {
+    if (!is_header(file)) continue;
+    std::string within;
+    for (const std::string& line : lines_of(root / file)) {
+      std::smatch match;
+      if (std::regex_search(line, match, opens)) within = match[1];
+      if (!std::regex_search(line, match, defines)) continue;
+      const auto [known, fresh] = first.emplace(within + "::" + match[1].str(), file);
+      if (!fresh) faults.push_back(file.string() + ": " + known->first + " is defined in " + known->second.string() + ", too");
+    }
+  }
+  return faults;
+}
+
 TEST(Layers, TheTreeIsRead) {
   const std::vector<fs::path> files = files_of(kRoot);
   for (const char* known : {"base/result.h", "base/result.cc", "tests/layers/layers_test.cc"}) {
@@ -169,6 +189,7 @@ TEST(Layers, TheTreeIsRead) {
 TEST(Layers, EveryArrowGoesDown) { EXPECT_EQ(listed(wrong_arrows(kRoot)), ""); }
 TEST(Layers, EveryOwnHeaderIsNamedFromTheRoot) { EXPECT_EQ(listed(relative_includes(kRoot)), ""); }
 TEST(Layers, EveryHeaderIsReadOnce) { EXPECT_EQ(listed(unguarded_headers(kRoot)), ""); }
+TEST(Layers, NoTwoTypesHaveOneName) { EXPECT_EQ(listed(types_defined_twice(kRoot)), ""); }
 TEST(Layers, NoFileIsTooLongToRead) { EXPECT_EQ(listed(long_files(kRoot)), ""); }
 
 // A small tree of its own for the tests of the rules themselves.
@@ -240,6 +261,14 @@ TEST_F(Rules, ARelativeIncludeIsFound) {
 TEST_F(Rules, AHeaderThatIsReadTwiceIsFound) {
   write("base/c.h", "// #pragma once\nint x;\n");
   EXPECT_EQ(unguarded_headers(root_), Sentences({"base/c.h: no #pragma once"}));
+}
+
+TEST_F(Rules, ATypeThatIsDefinedTwiceIsFound) {
+  write("base/c.h", "#pragma once\nnamespace gossamer {\nclass Twice final : public Once {\n};\nclass Named;\n}\n");
+  write("gossip/d.h", "#pragma once\nnamespace gossamer::inner {\nstruct Twice {\n};\n}\n");
+  EXPECT_EQ(listed(types_defined_twice(root_)), "");
+  write("gossip/e.h", "#pragma once\nnamespace gossamer {\nclass Named;\nstruct Twice {\n};\n}\n");
+  EXPECT_EQ(listed(types_defined_twice(root_)), "\n  gossip/e.h: gossamer::Twice is defined in base/c.h, too");
 }
 
 TEST_F(Rules, ALongFileIsFound) {

@@ -40,7 +40,7 @@ namespace gossamer {
 
 struct ReceptionLayout;
 
-class Neighbourhood {
+class Neighbours {
  public:
   // A fabric on this machine, and what passes to and from it.
   struct Neighbour;
@@ -63,10 +63,10 @@ class Neighbourhood {
   };
 
   // Of the fabric with that nonce.  Errors: io; unsupported where others cannot look into this process.
-  static Result<std::shared_ptr<Neighbourhood>> make(std::uint64_t nonce, std::size_t puts_in_flight_max = 64);
-  ~Neighbourhood() { close(); }
+  static Result<std::shared_ptr<Neighbours>> make(std::uint64_t nonce, std::size_t puts_in_flight_max = 64);
+  ~Neighbours() { close(); }
 
-  // For wire::Address::neighbourhood.
+  // For wire::Address::neighbours.
   std::string address() const;
 
   // Null where that fabric is to be reached by the library.
@@ -115,7 +115,7 @@ class Neighbourhood {
     LinkState* link = nullptr;  // null when it is gone
   };
 
-  Neighbourhood(std::uint64_t nonce, std::size_t puts_in_flight_max) : nonce_(nonce), puts_in_flight_max_(puts_in_flight_max) {}
+  Neighbours(std::uint64_t nonce, std::size_t puts_in_flight_max) : nonce_(nonce), puts_in_flight_max_(puts_in_flight_max) {}
 
   ReceptionLayout& reception() const;
   bool knock(const SharedHandle& there, Neighbour& neighbour);

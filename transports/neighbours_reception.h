@@ -1,4 +1,4 @@
-// Where the neighbours of a fabric say that they have a ring for it; see neighbourhood.h.
+// Where the neighbours of a fabric say that they have a ring for it; see neighbours.h.
 #pragma once
 
 #include <array>

@@ -1,10 +1,10 @@
-// What passes between neighbours: the part of Neighbourhood that runs for every put.
+// What passes between neighbours: the part of Neighbours that runs for every put.
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
 
-#include "transports/neighbourhood.h"
+#include "transports/neighbours.h"
 
 namespace gossamer {
 namespace {
@@ -15,7 +15,7 @@ using wire::Kind;
 
 // --- Out.
 
-Errc Neighbourhood::room(Neighbour& neighbour) {
+Errc Neighbours::room(Neighbour& neighbour) {
   if (!neighbour.out) return Errc::peer_gone;
   const Errc status = neighbour.out->room();
   if (status == Errc::would_block) neighbour.starved = true;
@@ -25,7 +25,7 @@ Errc Neighbourhood::room(Neighbour& neighbour) {
   return Errc::peer_gone;
 }
 
-Errc Neighbourhood::put(const std::shared_ptr<LinkState>& link, const Put& put, const std::byte* data, DeviceMemory* device,
+Errc Neighbours::put(const std::shared_ptr<LinkState>& link, const Put& put, const std::byte* data, DeviceMemory* device,
                         std::uint64_t region, std::span<std::byte> to) {
   if (link->down || !open_) return Errc::peer_gone;
   if (link->puts >= puts_in_flight_max_) return Errc::would_block;
@@ -59,7 +59,7 @@ Errc Neighbourhood::put(const std::shared_ptr<LinkState>& link, const Put& put, 
   return Errc::ok;
 }
 
-Errc Neighbourhood::notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice) {
+Errc Neighbours::notify(const std::shared_ptr<LinkState>& link, std::span<const std::byte> notice) {
   if (link->down || !open_) return Errc::peer_gone;
   Neighbour& neighbour = *link->endpoint;
   if (const Errc status = room(neighbour); status != Errc::ok) return status;
@@ -70,7 +70,7 @@ Errc Neighbourhood::notify(const std::shared_ptr<LinkState>& link, std::span<con
   return Errc::ok;
 }
 
-void Neighbourhood::hand_out(FabricEvents* events) {
+void Neighbours::hand_out(FabricEvents* events) {
   for (const EndedPut& put : ended_) {
     if (put.link != nullptr) --put.link->puts;
     events->ended.push_back(put.ended);
@@ -84,11 +84,11 @@ void Neighbourhood::hand_out(FabricEvents* events) {
 
 // The writer is told how much room there is at once, and whether it sleeps for want of it is found out surely when there is
 // time for that: when its ring is empty, or before this side sleeps.
-void Neighbourhood::settle_room(Neighbour& neighbour) {
+void Neighbours::settle_room(Neighbour& neighbour) {
   if (std::exchange(neighbour.owes, false) && neighbour.in && neighbour.in->give_room(true)) neighbour.bell->ring();
 }
 
-void Neighbourhood::take_in(Neighbour& neighbour, FabricEvents* events) {
+void Neighbours::take_in(Neighbour& neighbour, FabricEvents* events) {
   for (std::size_t i = 0; i < ring::kSlots; ++i) {
     ring::Message message;
     std::span<const std::byte> bytes;
@@ -104,7 +104,7 @@ void Neighbourhood::take_in(Neighbour& neighbour, FabricEvents* events) {
 }
 
 // Where its bytes belong; null when that is not in any region.
-std::byte* Neighbourhood::reached(const ring::Message& message) {
+std::byte* Neighbours::reached(const ring::Message& message) {
   if (message.region != last_region_.first) {
     const auto found = regions_.find(message.region);
     if (found == regions_.end()) return nullptr;
@@ -116,7 +116,7 @@ std::byte* Neighbourhood::reached(const ring::Message& message) {
 }
 
 // False when it makes no sense, or names what is not there.
-bool Neighbourhood::deliver(const ring::Message& message, std::span<const std::byte> bytes, FabricEvents* events) {
+bool Neighbours::deliver(const ring::Message& message, std::span<const std::byte> bytes, FabricEvents* events) {
   const auto notice = bytes.first(message.notice_size), body = bytes.subspan(message.notice_size);
   switch (message.kind) {
     case Kind::notice:
@@ -144,7 +144,7 @@ bool Neighbourhood::deliver(const ring::Message& message, std::span<const std::b
 }
 
 // The writer learns that its link is broken.  Whoever writes nonsense is not written to either.
-void Neighbourhood::refuse(Neighbour& neighbour, ring::Verdict verdict) {
+void Neighbours::refuse(Neighbour& neighbour, ring::Verdict verdict) {
   ++refused_;
   neighbour.in->judge(verdict);
   neighbour.in.reset();

@@ -1,5 +1,5 @@
 // Neighbours: how they meet, what a dead one leaves, what a hostile one can do, and who is woken.
-#include "transports/neighbourhood.h"
+#include "transports/neighbours.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -13,25 +13,25 @@
 #include "base/serial.h"
 #include "tests/transports/fabric_harness.h"
 #include "tests/transports/pipe_messages.h"
-#include "transports/neighbourhood_reception.h"
+#include "transports/neighbours_reception.h"
 
 namespace gossamer::testing {
 namespace {
 
 struct Peer {
   explicit Peer(std::uint64_t nonce) : nonce(nonce) {
-    auto made = Neighbourhood::make(nonce);
+    auto made = Neighbours::make(nonce);
     EXPECT_TRUE(made) << made.error().message;
     all = std::move(*made);
   }
   wire::Address address() const {
     return {.nonce = nonce, .machine = wire::this_machine(), .network = 0, .process = wire::this_process(), .dialect = "none",
-            .endpoint = "none", .neighbourhood = all->address()};
+            .endpoint = "none", .neighbours = all->address()};
   }
   void poll() { all->poll(&events); }
 
   std::uint64_t nonce;
-  std::shared_ptr<Neighbourhood> all;
+  std::shared_ptr<Neighbours> all;
   FabricEvents events;
 };
 
@@ -97,13 +97,13 @@ TEST(Neighbours, ThatAreStrangersAreLeftToTheLibrary) {
   ++elsewhere.machine;
   EXPECT_FALSE(a.all->connect(elsewhere));
   wire::Address silent = b.address();
-  silent.neighbourhood.clear();
+  silent.neighbours.clear();
   EXPECT_FALSE(a.all->connect(silent));
   wire::Address other_user = b.address();
-  other_user.neighbourhood[0] ^= 1;
+  other_user.neighbours[0] ^= 1;
   EXPECT_FALSE(a.all->connect(other_user));
   wire::Address cut = b.address();
-  cut.neighbourhood.pop_back();
+  cut.neighbours.pop_back();
   EXPECT_FALSE(a.all->connect(cut));
   EXPECT_TRUE(a.all->connect(b.address()));
 }
@@ -112,7 +112,7 @@ TEST(Neighbours, ManyAreAllHeardWhoeverSpoke) {
   constexpr std::uint64_t kPeers = 60;
   Peer hub(1);
   std::vector<std::unique_ptr<Peer>> peers;
-  std::vector<std::shared_ptr<Neighbourhood::LinkState>> links;
+  std::vector<std::shared_ptr<Neighbours::LinkState>> links;
   for (std::uint64_t i = 0; i < kPeers; ++i) {
     peers.push_back(std::make_unique<Peer>(100 + i));
     links.push_back(peers.back()->all->connect(hub.address()));

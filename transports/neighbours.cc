@@ -1,5 +1,5 @@
-// Who the neighbours are: how they meet, leave and die.  What passes between them is in neighbourhood_messages.cc.
-#include "transports/neighbourhood.h"
+// Who the neighbours are: how they meet, leave and die.  What passes between them is in neighbours_messages.cc.
+#include "transports/neighbours.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "base/serial.h"
-#include "transports/neighbourhood_reception.h"
+#include "transports/neighbours_reception.h"
 
 namespace gossamer {
 namespace {
@@ -18,8 +18,8 @@ constexpr int kSettleRounds = 200;       // of a millisecond each, for what is u
 
 }  // namespace
 
-Result<std::shared_ptr<Neighbourhood>> Neighbourhood::make(std::uint64_t nonce, std::size_t puts_in_flight_max) {
-  std::shared_ptr<Neighbourhood> made(new Neighbourhood(nonce, puts_in_flight_max));
+Result<std::shared_ptr<Neighbours>> Neighbours::make(std::uint64_t nonce, std::size_t puts_in_flight_max) {
+  std::shared_ptr<Neighbours> made(new Neighbours(nonce, puts_in_flight_max));
   made->machine_ = wire::this_machine();
   made->user_ = wire::this_user();
   if (made->machine_ == 0 || made->user_ == 0)
@@ -31,9 +31,9 @@ Result<std::shared_ptr<Neighbourhood>> Neighbourhood::make(std::uint64_t nonce, 
   return made;
 }
 
-ReceptionLayout& Neighbourhood::reception() const { return *reinterpret_cast<ReceptionLayout*>(reception_.bytes().data()); }
+ReceptionLayout& Neighbours::reception() const { return *reinterpret_cast<ReceptionLayout*>(reception_.bytes().data()); }
 
-std::string Neighbourhood::address() const {
+std::string Neighbours::address() const {
   if (!open_) return {};
   Writer writer;
   writer.put(user_);
@@ -44,9 +44,9 @@ std::string Neighbourhood::address() const {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-std::shared_ptr<Neighbourhood::LinkState> Neighbourhood::connect(const wire::Address& address) {
-  if (!open_ || address.machine != machine_ || address.neighbourhood.empty()) return nullptr;
-  Reader reader(std::as_bytes(std::span(address.neighbourhood.data(), address.neighbourhood.size())));
+std::shared_ptr<Neighbours::LinkState> Neighbours::connect(const wire::Address& address) {
+  if (!open_ || address.machine != machine_ || address.neighbours.empty()) return nullptr;
+  Reader reader(std::as_bytes(std::span(address.neighbours.data(), address.neighbours.size())));
   const auto user = reader.get<std::uint64_t>();
   DoorbellHandle bell;
   SharedHandle there;
@@ -64,7 +64,7 @@ std::shared_ptr<Neighbourhood::LinkState> Neighbourhood::connect(const wire::Add
 }
 
 // Null when it is dead, or cannot be reached.
-std::shared_ptr<Neighbourhood::Neighbour> Neighbourhood::meet(std::uint64_t nonce, const wire::Process& process, const DoorbellHandle& bell) {
+std::shared_ptr<Neighbours::Neighbour> Neighbours::meet(std::uint64_t nonce, const wire::Process& process, const DoorbellHandle& bell) {
   if (const auto known = neighbours_.find(nonce); known != neighbours_.end()) return known->second;
   auto opened = RemoteDoorbell::open(bell);
   if (!opened) {
@@ -81,7 +81,7 @@ std::shared_ptr<Neighbourhood::Neighbour> Neighbourhood::meet(std::uint64_t nonc
 }
 
 // Makes a ring to it and tells it; false when that cannot be done.
-bool Neighbourhood::knock(const SharedHandle& there, Neighbour& neighbour) {
+bool Neighbours::knock(const SharedHandle& there, Neighbour& neighbour) {
   const auto cannot = [&](std::string why) {
     why_not_ = std::move(why);
     return false;
@@ -106,13 +106,13 @@ bool Neighbourhood::knock(const SharedHandle& there, Neighbour& neighbour) {
   return true;
 }
 
-void Neighbourhood::welcome() {
+void Neighbours::welcome() {
   for (const std::uint64_t word : reception().take_all())
     if (!take(ReceptionLayout::process(word), ReceptionLayout::descriptor(word))) ++refused_;
 }
 
 // A ring that somebody says he has for us.  If anything is wrong with it he is not believed, and not answered.
-bool Neighbourhood::take(std::uint64_t process, std::uint64_t descriptor) {
+bool Neighbours::take(std::uint64_t process, std::uint64_t descriptor) {
   const auto handle = SharedMemory::find(process, descriptor);
   if (!handle || handle->size != ring::kSize) return false;
   auto memory = SharedMemory::open(*handle);
@@ -134,7 +134,7 @@ bool Neighbourhood::take(std::uint64_t process, std::uint64_t descriptor) {
   return true;
 }
 
-void Neighbourhood::forget(const std::shared_ptr<LinkState>& link) {
+void Neighbours::forget(const std::shared_ptr<LinkState>& link) {
   links_.erase(link->id);
   link->down = link->told_down = true;
   for (EndedPut& put : ended_)
@@ -142,7 +142,7 @@ void Neighbourhood::forget(const std::shared_ptr<LinkState>& link) {
 }
 
 // The last that had something are looked at in every poll.
-void Neighbourhood::heat(Neighbour& neighbour) {
+void Neighbours::heat(Neighbour& neighbour) {
   Neighbour*& place = hot_[next_hot_++ % hot_.size()];
   if (place != nullptr) place->hot = false;
   place = &neighbour;
@@ -150,7 +150,7 @@ void Neighbourhood::heat(Neighbour& neighbour) {
 }
 
 // Our ring to it is of no use any more.
-void Neighbourhood::fail_out(Neighbour& neighbour) {
+void Neighbours::fail_out(Neighbour& neighbour) {
   neighbour.out.reset();
   neighbour.out_memory = {};
   for (const auto& [id, link] : links_)
@@ -158,7 +158,7 @@ void Neighbourhood::fail_out(Neighbour& neighbour) {
 }
 
 // It has left, or died.
-void Neighbourhood::lose(Neighbour& neighbour, FabricEvents* events) {
+void Neighbours::lose(Neighbour& neighbour, FabricEvents* events) {
   if (std::exchange(neighbour.gone, true)) return;
   any_gone_ = true;
   drain(neighbour, events);
@@ -169,7 +169,7 @@ void Neighbourhood::lose(Neighbour& neighbour, FabricEvents* events) {
   left_.push_back(neighbour.nonce);
 }
 
-void Neighbourhood::sweep() {
+void Neighbours::sweep() {
   any_gone_ = false;
   for (Neighbour*& hot : hot_)
     if (hot != nullptr && hot->gone) hot = nullptr;
@@ -177,7 +177,7 @@ void Neighbourhood::sweep() {
   std::erase_if(neighbours_, [](const auto& one) { return one.second->gone; });
 }
 
-void Neighbourhood::look_at(Neighbour& neighbour, FabricEvents* events) {
+void Neighbours::look_at(Neighbour& neighbour, FabricEvents* events) {
   // The bell first: who has closed it writes no more, so that what is found then is all.
   const bool closed = neighbour.bell->closed();
   drain(neighbour, events);
@@ -197,7 +197,7 @@ void Neighbourhood::look_at(Neighbour& neighbour, FabricEvents* events) {
 }
 
 // Whether look_at() would do something, as far as a sleeper has to know.
-bool Neighbourhood::has_news(Neighbour& neighbour) {
+bool Neighbours::has_news(Neighbour& neighbour) {
   if (neighbour.starved && room(neighbour) != Errc::would_block) {
     neighbour.starved = false;
     return true;
@@ -207,7 +207,7 @@ bool Neighbourhood::has_news(Neighbour& neighbour) {
   return neighbour.out && neighbour.out->verdict() > ring::Verdict::taken;
 }
 
-void Neighbourhood::poll(FabricEvents* events) {
+void Neighbours::poll(FabricEvents* events) {
   if (!open_) return;
   const bool slept = std::exchange(slept_, false);
   disarm();
@@ -226,7 +226,7 @@ void Neighbourhood::poll(FabricEvents* events) {
   if (!ended_.empty() || !down_.empty()) hand_out(events);
 }
 
-bool Neighbourhood::arm() {
+bool Neighbours::arm() {
   if (!open_ || !ended_.empty() || !down_.empty()) return false;
   bell_.will_sleep();
   asleep_ = slept_ = true;
@@ -240,12 +240,12 @@ bool Neighbourhood::arm() {
 }
 
 // The next poll() looks at all, as after a sleep.
-void Neighbourhood::disarm() {
+void Neighbours::disarm() {
   if (std::exchange(asleep_, false)) bell_.awake();
 }
 
 // Whether everything that was accepted lies where the neighbours find it, or nobody will look for it.
-bool Neighbourhood::all_left() {
+bool Neighbours::all_left() {
   FabricEvents nobody;
   if (reception().knocked()) welcome();
   for (const std::uint64_t nonce : waiter_.ended())
@@ -257,7 +257,7 @@ bool Neighbourhood::all_left() {
   });
 }
 
-void Neighbourhood::close() {
+void Neighbours::close() {
   if (!open_) return;
   for (int round = 0; !all_left() && round < kSettleRounds; ++round) {
     pollfd none{-1, 0, 0};

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/codes.h"
+
 namespace gossamer {
 
 ChunkTable::ChunkTable(const Layout& layout, Scope scope, Code code) {
@@ -36,6 +38,22 @@ std::string describe_element(const Layout& layout, std::size_t element) {
       return tensor.name.empty() ? fmt::format("element {}", element)
                                  : fmt::format("element {} of tensor '{}'", element - tensor.offset, tensor.name);
   return fmt::format("element {}", element);
+}
+
+Failure cannot_encode(std::string_view codec, EncodeOf source, const float* x, const float* memory, const Layout& layout, std::size_t begin,
+                      std::size_t end) {
+  std::size_t worst = begin;
+  std::uint32_t most = 0;
+  for (std::size_t i = begin; i < end; ++i) {
+    const float v = source == EncodeOf::plain ? x[i] : source == EncodeOf::difference ? x[i] - memory[i] : x[i] + memory[i];
+    if (const std::uint32_t m = std::min(magnitude_bits(v), kInfinityBits); m > most) {
+      most = m;
+      worst = i;
+    }
+  }
+  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", codec, describe_element(layout, worst)));
+  return fail(Errc::diverged, fmt::format("{}: values too large to encode, the largest of them {} at {}", codec, float_of(most),
+                                          describe_element(layout, worst)));
 }
 
 }  // namespace gossamer

@@ -7,9 +7,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/layout.h"
+#include "base/result.h"
 #include "kernels/compressor.h"
 #include "kernels/tiles.h"
 
@@ -54,5 +57,10 @@ class ChunkTable {
 
 // "element 3 of tensor 'bias'"
 std::string describe_element(const Layout& layout, std::size_t element);
+
+// Why elements begin .. end-1 cannot be encoded: names the largest of them, or one that is no number.  The memory may have moved on in
+// part, but not where the element at fault lies.
+Failure cannot_encode(std::string_view codec, EncodeOf source, const float* x, const float* memory, const Layout& layout, std::size_t begin,
+                      std::size_t end);
 
 }  // namespace gossamer

@@ -145,7 +145,7 @@ Result<std::size_t> LowRankCodec::encode(Stream& stream, EncodeOf source, std::s
       make(source, from, of_memory, chunk.count, body.data() + chunk.at);
     for (const LowRankPart& part : parts_of(chunk, format_.rank))
       numbers = numbers && kernels_.largest(body.data() + part.at, nullptr, part.count) <= part.largest;
-    if (!numbers) return format_.cannot_encode(source, x.data(), memory.data(), layout);
+    if (!numbers) return cannot_encode(name(), source, x.data(), memory.data(), layout, 0, layout.size());
   }
   const CodecHeader head = format_.header(layout, table);
   std::memcpy(encoded.data(), &head, sizeof head);

@@ -53,20 +53,6 @@ CodecHeader LowRankPayload::header(const Layout& layout, const LowRankTable& tab
           .chunks = static_cast<std::uint32_t>(table.chunks().size())};
 }
 
-Failure LowRankPayload::cannot_encode(EncodeOf source, const float* x, const float* memory, const Layout& layout) const {
-  std::size_t worst = 0;
-  std::uint32_t most = 0;
-  for (std::size_t i = 0; i < layout.size(); ++i) {
-    const float v = source == EncodeOf::plain ? x[i] : source == EncodeOf::difference ? x[i] - memory[i] : x[i] + memory[i];
-    if (const std::uint32_t m = std::min(magnitude_bits(v), kInfinityBits); m > most) {
-      most = m;
-      worst = i;
-    }
-  }
-  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("low-rank: {} is NaN or infinite", describe_element(layout, worst)));
-  return fail(Errc::diverged, fmt::format("low-rank: values too large to encode, the largest of them {} at {}", float_of(most), describe_element(layout, worst)));
-}
-
 Failure LowRankPayload::bad_value(const Layout& layout, const LowRankChunk& chunk, const LowRankPart& part, float value) const {
   const std::string where = describe_element(layout, chunk.first);
   if (!part.factor) return fail(Errc::corrupt, fmt::format("low-rank payload, tensor of {}: a value is NaN or infinite", where));

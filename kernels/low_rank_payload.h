@@ -83,8 +83,7 @@ struct LowRankPayload {
   std::size_t size_of(const LowRankTable& table) const { return kCodecHeaderSize + sizeof(float) * table.floats(); }
   CodecHeader header(const Layout& layout, const LowRankTable& table) const;
 
-  // The errors.  cannot_encode() looks for the element that is at fault.
-  Failure cannot_encode(EncodeOf source, const float* x, const float* memory, const Layout& layout) const;
+  // The error.
   Failure bad_value(const Layout& layout, const LowRankChunk& chunk, const LowRankPart& part, float value) const;
 };
 

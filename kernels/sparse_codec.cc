@@ -193,16 +193,9 @@ Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x
       std::memset(to + 16 + positions, 0, padded(positions, 8) - positions);
       to += 16 + padded(positions, 8);
     }
-    if (!numbers || !encode_values(selection.values, chunk, seed, to)) {
-      std::size_t worst = chunk.first;
-      const auto magnitude = [&](std::size_t i) { return std::min(magnitude_bits(replica.empty() ? x[i] : x[i] - replica[i]), kInfinityBits); };
-      for (std::size_t i = chunk.first; i < chunk.first + chunk.count; ++i)
-        if (magnitude(i) > magnitude(worst)) worst = i;
-      return fail(Errc::diverged, magnitude(worst) == kInfinityBits
-                                      ? fmt::format("{}: {} is NaN or infinite", name(), describe_element(layout, worst))
-                                      : fmt::format("{}: values too large to encode, the largest of them {} at {}", name(),
-                                                    float_of(magnitude(worst)), describe_element(layout, worst)));
-    }
+    if (!numbers || !encode_values(selection.values, chunk, seed, to))
+      return cannot_encode(name(), replica.empty() ? EncodeOf::plain : EncodeOf::difference, x.data(), replica.data(), layout, chunk.first,
+                           chunk.first + chunk.count);
     if (!replica.empty()) {
       sent.resize(k);
       decode_values(to, sent);

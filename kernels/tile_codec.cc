@@ -180,7 +180,7 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
   for (std::size_t c = 0; c < measures.size(); ++c) {
     measures[c] = measure(stream, all, chunks.chunks()[c]);
     const Scaling by = scaling_of(quantizer_for(options_, chunks.chunks()[c].count), measures[c]);
-    if (!valid_scale(how_.code, by.scale)) return format_.cannot_encode(all.source, x.data(), all.memory, layout);
+    if (!valid_scale(how_.code, by.scale)) return cannot_encode(name(), all.source, x.data(), all.memory, layout, 0, layout.size());
     store(by.scale, scale_of(encoded.data(), chunks, chunks.chunks()[c], 0));
   }
 
@@ -205,7 +205,7 @@ Result<std::size_t> TileCodec::encode(Stream& stream, EncodeTiles all, std::span
       if (!kernels_.encode(job)) fits = false;
     });
   });
-  if (!fits) return format_.cannot_encode(all.source, x.data(), all.memory, layout);
+  if (!fits) return cannot_encode(name(), all.source, x.data(), all.memory, layout, 0, layout.size());
 
   if (!format_.has_header()) return size;
   const CodecHeader head = format_.header(layout, chunks);

@@ -2,8 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-
 #include "base/check.h"
 #include "kernels/codes.h"
 
@@ -20,22 +18,6 @@ CodecHeader TilePayload::header(const Layout& layout, const ChunkTable& chunks) 
           .used = size_of(chunks),
           .layout = chunks.hash(),
           .chunks = static_cast<std::uint32_t>(chunks.chunks().size())};
-}
-
-Failure TilePayload::cannot_encode(EncodeOf source, const float* x, const float* memory, const Layout& layout) const {
-  std::size_t worst = 0;
-  std::uint32_t most = 0;
-  for (std::size_t i = 0; i < layout.size(); ++i) {
-    const float v = source == EncodeOf::plain ? x[i] : source == EncodeOf::difference ? x[i] - memory[i] : x[i] + memory[i];
-    if (const std::uint32_t m = std::min(magnitude_bits(v), kInfinityBits); m > most) {
-      most = m;
-      worst = i;
-    }
-  }
-  const std::string_view name = codec_name(codec);
-  if (most == kInfinityBits) return fail(Errc::diverged, fmt::format("{}: {} is NaN or infinite", name, describe_element(layout, worst)));
-  return fail(Errc::diverged, fmt::format("{}: values too large to encode, the largest of them {} at {}", name, float_of(most),
-                                          describe_element(layout, worst)));
 }
 
 Failure TilePayload::bad_scale(std::size_t index, float scale) const {

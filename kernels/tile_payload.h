@@ -49,9 +49,7 @@ struct TilePayload {
   }
   CodecHeader header(const Layout& layout, const ChunkTable& chunks) const;
 
-  // The errors.  cannot_encode() looks for the element that is at fault; the memory may have moved on in part, but not in the
-  // tile that holds it.
-  Failure cannot_encode(EncodeOf source, const float* x, const float* memory, const Layout& layout) const;
+  // The errors.
   Failure bad_scale(std::size_t index, float scale) const;
   Failure not_a_number() const;
 };

@@ -278,6 +278,7 @@ class CoreFabric final : public Fabric {
     all.notices_sent += more.notices_sent;
     return all;
   }
+  DeviceMemory* device() const override { return core_->options().device.memory.get(); }
   std::string address() const override {
     const std::string plain = core_->address();
     if (!neighbours_) return plain;

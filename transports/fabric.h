@@ -29,6 +29,8 @@
 
 namespace gossamer {
 
+class DeviceMemory;  // transports/device_memory.h
+
 // The longest notice.  Enough for a payload header, or for a hello with a region's key.
 inline constexpr std::size_t kNoticeSizeMax = 512;
 
@@ -52,7 +54,7 @@ class Target {
  public:
   virtual ~Target() = default;
   virtual std::uint64_t size() const = 0;
-  // Its owner is a neighbour: the memory is mapped here, and the owner can as a rule map ours (Link::map).
+  // Its owner is a neighbour, and it is the host's memory: it is mapped here, and the owner can as a rule map ours (Link::map).
   virtual bool mapped() const { return false; }
 };
 
@@ -154,6 +156,8 @@ class Fabric {
   virtual std::string description() const = 0;
   virtual FabricLimits limits() const = 0;
   virtual Traffic traffic() const = 0;
+  // Whose memory allocate_device() hands out; it lives as long as the fabric.  Null: there is none.
+  virtual DeviceMemory* device() const { return nullptr; }
 
   // What another fabric of the same kind needs to connect() to this one.  Opaque bytes.
   virtual std::string address() const = 0;

@@ -269,6 +269,9 @@ FabricLimits FaultyFabric::limits() const {
 Traffic FaultyFabric::traffic() const {
   return state_->inner->traffic();
 }
+DeviceMemory* FaultyFabric::device() const {
+  return state_->inner->device();
+}
 std::string FaultyFabric::address() const {
   return state_->inner->address();
 }

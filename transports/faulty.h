@@ -67,6 +67,7 @@ class FaultyFabric final : public Fabric {
   std::string description() const override;
   FabricLimits limits() const override;
   Traffic traffic() const override;
+  DeviceMemory* device() const override;
   std::string address() const override;
   Result<std::unique_ptr<Region>> allocate(std::size_t size) override;
   Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override;

@@ -170,7 +170,7 @@ class LoopbackTarget final : public Target {
   }
   ~LoopbackTarget() override { --*open_targets_; }
   std::uint64_t size() const override { return region_->memory.size; }
-  bool mapped() const override { return true; }
+  bool mapped() const override { return region_->device == nullptr; }
   SharedRegion& region() const { return *region_; }
   const SharedLink* link() const { return link_.get(); }
 
@@ -376,6 +376,7 @@ class LoopbackFabric final : public Fabric {
             .reliable = true};
   }
   Traffic traffic() const override { return local_->traffic; }
+  DeviceMemory* device() const override { return local_->options.device.memory.get(); }
   std::string address() const override {
     return std::string(kAddressPrefix) + std::to_string(local_->endpoint->id);
   }

@@ -6,24 +6,44 @@
 #include <functional>
 #include <limits>
 #include <utility>
+#include <xxhash.h>
 
 #include "base/check.h"
 #include "transports/channel_state.h"
+#include "transports/device_memory.h"
 
 namespace gossamer {
 namespace {
 
-bool lies_in(std::span<const std::byte> memory, const std::byte* at) {
-  return !std::less<>{}(at, memory.data()) && std::less<>{}(at, memory.data() + memory.size());
+bool lies_in(const std::byte* memory, std::size_t size, const std::byte* at) {
+  return !std::less<>{}(at, memory) && std::less<>{}(at, memory + size);
 }
 
 // Whether it lies in a mailbox, or in what was borrowed.
 bool lies_in(const std::unique_ptr<Region>& mailbox, const auto& borrowed, const std::byte* at) {
-  return (mailbox && lies_in(mailbox->memory().bytes(), at)) ||
-         std::any_of(borrowed.begin(), borrowed.end(), [at](const auto& one) { return lies_in(one.second.mapping->bytes(), at); });
+  return (mailbox && lies_in(mailbox->memory().data, mailbox->memory().size, at)) ||
+         std::any_of(borrowed.begin(), borrowed.end(), [at](const auto& one) {
+           const std::span<const std::byte> memory = one.second.mapping->bytes();
+           return lies_in(memory.data(), memory.size(), at);
+         });
 }
 
 }  // namespace
+
+Result<std::uint32_t> payload_checksum(PayloadBytes<const std::byte> bytes) {
+  const auto never_none = [](XXH64_hash_t hash) { return std::max(static_cast<std::uint32_t>(hash), 1u); };
+  if (bytes.device() == nullptr) return never_none(XXH3_64bits(bytes.data(), bytes.size()));
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
+  GOSSAMER_CHECK(state && XXH3_64bits_reset(state.get()) == XXH_OK, "no memory for a checksum");
+  std::vector<std::byte> piece(std::min(kPiece, bytes.size()));
+  for (std::size_t at = 0; at < bytes.size(); at += piece.size()) {
+    const std::size_t size = std::min(piece.size(), bytes.size() - at);
+    GOSSAMER_TRY(bytes.device()->copy(bytes.address() + at, piece.data(), size));
+    (void)XXH3_64bits_update(state.get(), piece.data(), size);
+  }
+  return never_none(XXH3_64bits_digest(state.get()));
+}
 
 Transport::Transport(TransportSetup setup, Fabric& fabric, const Clock& clock)
     : setup_(setup), fabric_(fabric), clock_(clock), reliable_(fabric.limits().reliable) {
@@ -48,6 +68,22 @@ Transport::~Transport() {
   }
   // A fabric that does not end its puts may still read from these buffers: they are left to it rather than freed.
   for (const auto& [token, put] : puts_) (void)buffers_[put.buffer]->region.release();
+}
+
+Result<> Transport::check_memory() const {
+  if (setup_.memory == MemoryKind::host || fabric_.device() != nullptr) return {};
+  return fail(Errc::unsupported, fmt::format("payloads in memory of a device: the {} fabric has no device; make it with one (transports/device_memory.h), "
+                                             "or keep payloads in the host's memory (TransportSetup::memory)", fabric_.name()));
+}
+
+Result<std::unique_ptr<Region>> Transport::allocate(std::size_t size) {
+  GOSSAMER_TRY(check_memory());
+  return setup_.memory == MemoryKind::host ? fabric_.allocate(size) : fabric_.allocate_device(size);
+}
+
+PayloadBytes<std::byte> Transport::bytes_of(const Region& region) const {
+  const MemoryView memory = region.memory();
+  return {memory.data, memory.size, memory.kind == MemoryKind::host ? nullptr : fabric_.device()};
 }
 
 Transport::Peer& Transport::at(PeerId peer) {
@@ -97,6 +133,7 @@ void Transport::drop_peer(PeerId id) {
 Result<> Transport::open(PeerId id, bool receive) {
   Peer& peer = at(id);
   if (peer.gone) return fail(Errc::peer_gone, fmt::format("peer {} is gone", id));
+  GOSSAMER_TRY(check_memory());
   if (!peer.link) {
     GOSSAMER_TRY_ASSIGN(peer.link, fabric_.connect(peer.address));
     links_[peer.link->id()] = id;
@@ -104,7 +141,7 @@ Result<> Transport::open(PeerId id, bool receive) {
   }
   if (receive) peer.receive = true;
   if (peer.receive && !peer.mailbox) {
-    GOSSAMER_TRY_ASSIGN(peer.mailbox, fabric_.allocate(slot_size(setup_) * setup_.window));
+    GOSSAMER_TRY_ASSIGN(peer.mailbox, allocate(slot_size(setup_) * setup_.window));
     peer.hello_due = true;
     peer.hello_known = false;
   }
@@ -136,11 +173,11 @@ Result<SendBuffer> Transport::lease() {
   }
   const std::uint32_t index = free_buffers_.back();
   if (!buffers_[index]->region) {
-    GOSSAMER_TRY_ASSIGN(buffers_[index]->region, fabric_.allocate(slot_size(setup_)));
+    GOSSAMER_TRY_ASSIGN(buffers_[index]->region, allocate(slot_size(setup_)));
   }
   free_buffers_.pop_back();
   buffers_[index]->pins = 1;
-  return SendBuffer{index, buffers_[index]->region->memory().bytes().first(setup_.payload_size_max)};
+  return SendBuffer{index, bytes_of(*buffers_[index]->region).first(setup_.payload_size_max)};
 }
 
 void Transport::give_back(SendBuffer buffer) { unpin(buffer.index); }
@@ -161,7 +198,7 @@ void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std:
   full.version = kWireVersion;
   full.sender = setup_.self;
   full.incarnation = setup_.incarnation;
-  full.checksum = setup_.checksum ? payload_checksum(buffer.bytes.first(header.used)) : 0;
+  full.checksum = setup_.checksum ? checksum_of(buffer.index, header.used).value_or(0) : 0;
   for (const PeerId id : to) {
     GOSSAMER_CHECK(has_credit(id), "send without credit");
     Peer& peer = at(id);
@@ -176,8 +213,17 @@ void Transport::send(const SendBuffer& buffer, const PayloadHeader& header, std:
   if (last) unpin(buffer.index);
 }
 
+Result<std::uint32_t> Transport::checksum_of(std::uint32_t buffer, std::size_t size) const {
+  return payload_checksum(bytes_of(*buffers_[buffer]->region).first(size));
+}
+
 // Starts the put of an unacked payload; false when the fabric's queue is full (pump() tries again).
 bool Transport::put(Peer& peer, Unacked& sent) {
+  if (setup_.checksum && sent.header.checksum == 0) {
+    const auto checksum = checksum_of(sent.buffer, sent.header.used);
+    if (!checksum) return put_off(peer, sent, checksum.error().message);
+    sent.header.checksum = *checksum;
+  }
   std::array<std::byte, kPayloadHeaderSize> header;
   store(sent.header, header);
   Put request{.source = buffers_[sent.buffer]->region.get(),
@@ -199,6 +245,7 @@ bool Transport::put(Peer& peer, Unacked& sent) {
     request = {.notice = lent.view(), .token = next_token_};
   }
   const Errc status = peer.link->put(request);
+  if (status == Errc::io) return put_off(peer, sent, fabric_.description());
   if (status != Errc::ok) return false;  // would_block is retried; a lost link shows as `down`
   if (sent.lent) bytes_lent_ += sent.header.used;
   puts_[next_token_++] = {peer.id, peer.life, sent.sequence, sent.buffer};
@@ -210,16 +257,24 @@ bool Transport::put(Peer& peer, Unacked& sent) {
   return true;
 }
 
+// Our own device does not give the bytes out.  That is told once; should it recover, so does the channel.
+bool Transport::put_off(Peer& peer, Unacked& sent, std::string_view why) {
+  sent.sent = clock_.now();
+  if (!std::exchange(sent.put_off, true))
+    own_faults_.push_back({setup_.self, {Errc::io, fmt::format("payload {} to peer {} cannot be read from the device: {}", sent.sequence, peer.id, why)}});
+  return false;
+}
+
 void Transport::release_retained(Unacked& sent) {
   if (std::exchange(sent.retained, false)) unpin(sent.buffer);
 }
 
 void Transport::release(const Arrival& arrival) {
   Peer* peer = find(arrival.from);
-  if (!peer || !lies_in(peer->mailbox, peer->borrowed, arrival.bytes.data())) {
+  if (!peer || !lies_in(peer->mailbox, peer->borrowed, arrival.bytes.address())) {
     // The peer was dropped, or restarted, while its payload was read.
     const auto retired = std::find_if(retired_.begin(), retired_.end(), [&](const Retired& one) {
-      return lies_in(one.mailbox, one.borrowed, arrival.bytes.data());
+      return lies_in(one.mailbox, one.borrowed, arrival.bytes.address());
     });
     if (retired != retired_.end() && --retired->held == 0) retired_.erase(retired);
     return;
@@ -269,7 +324,7 @@ void Transport::acknowledge(Peer& peer) {
 // Buffers lent to those who read slowly must not keep others from sending: half of them are always for copies, which are soon
 // over.
 bool Transport::lends(const Peer& peer, const Buffer& buffer, std::size_t size) const {
-  return size >= setup_.lend_size_min && size > 0 && !peer.declines && peer.target->mapped() &&
+  return setup_.memory == MemoryKind::host && size >= setup_.lend_size_min && size > 0 && !peer.declines && peer.target->mapped() &&
          (buffer.lent > 0 || lent_buffers_ < setup_.send_buffers_max / 2);
 }
 
@@ -357,6 +412,8 @@ void Transport::poll(TransportEvents* events) {
     if (const auto found = links_.find(link); found != links_.end())
       if (Peer* peer = find(found->second)) lose(*peer, events);
   for (auto& [id, peer] : peers_) pump(*peer);
+  events->faults.insert(events->faults.end(), own_faults_.begin(), own_faults_.end());
+  own_faults_.clear();
 }
 
 void Transport::drop_acknowledged(Peer& peer) {

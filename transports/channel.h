@@ -9,6 +9,11 @@
 // a notice travels.  One buffer serves all its receivers.  It is free again when each of them has released it; one that went
 // without doing so may still read, so that memory is never written again but left to whoever maps it.
 //
+// With TransportSetup::memory a device's, mailboxes and send buffers are memory of the fabric's device: payloads go from device to
+// device, as that fabric can (docs/transports.md), and are never lent.  Work of the device is ordered by the caller: what writes
+// a buffer has ended before send(), what reads an arrival begins after poll() and has ended before release().  Peers of both
+// kinds understand each other; what crosses the wire is the same.
+//
 // What crosses the wire is described in gossip/PROTOCOL.md.  Everything from the wire is validated before
 // it is used; a violation closes nothing by itself but is reported as a fault that names the peer.
 //
@@ -23,15 +28,19 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/memory.h"
 #include "base/payload.h"
 #include "base/result.h"
 #include "transports/fabric.h"
+#include "transports/payload_bytes.h"
 
 namespace gossamer {
 
@@ -47,13 +56,16 @@ struct TransportSetup {
   std::size_t send_buffers_max = 256;
   std::size_t lend_size_min = std::size_t{64} << 10;  // smaller payloads are copied also to neighbours; kNeverLend: all are
   Duration resend_after = std::chrono::milliseconds(200);  // unreliable fabrics; also how often a hello is repeated
-  bool checksum = false;             // XXH3 over every payload, at both ends
+  bool checksum = false;             // XXH3 over every payload, at both ends; of a device's memory it is copied to the host for it
+  // Where mailboxes and send buffers lie.  cuda: on the device that the fabric was made with; where it has none, open() and lease()
+  // are refused.  Each sender's mailbox then takes `window` payloads of that memory.
+  MemoryKind memory = MemoryKind::host;
 };
 
 // Memory to encode into.  The transport owns it; it is handed to send() or give_back().
 struct SendBuffer {
   std::uint32_t index = 0;
-  std::span<std::byte> bytes;  // payload_size_max
+  PayloadBytes<std::byte> bytes;  // payload_size_max
 };
 
 // A payload that came.  `bytes` stays valid and unchanged until release(), also when its sender is dropped, dies or restarts
@@ -61,7 +73,7 @@ struct SendBuffer {
 struct Arrival {
   PeerId from = 0;
   PayloadHeader header;
-  std::span<const std::byte> bytes;
+  PayloadBytes<const std::byte> bytes;
 };
 
 // What became of something sent.
@@ -72,7 +84,7 @@ struct Delivery {
 };
 
 struct Fault {
-  PeerId peer = 0;  // this peer itself where the bytes do not even say whose they are
+  PeerId peer = 0;  // this peer itself where the bytes do not even say whose they are, or its own device fails
   Error error;
 };
 
@@ -107,12 +119,13 @@ class Transport {
   void drop_peer(PeerId peer);
 
   // Starts a channel: `receive` grants the peer a mailbox here.  Idempotent; sending starts as soon as the
-  // peer has granted one in turn (has_credit).  REQUIRES: set_peer() before.
+  // peer has granted one in turn (has_credit).  REQUIRES: set_peer() before.  Errors: peer_gone; unsupported where the memory is to
+  // be a device's and the fabric has none; what the fabric says.
   Result<> open(PeerId peer, bool receive);
 
   bool has_credit(PeerId to) const;
 
-  // A buffer to encode into, or would_block when all are under way.
+  // A buffer to encode into, or would_block when all are under way.  Errors: as those of open() about memory.
   Result<SendBuffer> lease();
   void give_back(SendBuffer buffer);
 
@@ -158,12 +171,17 @@ class Transport {
     std::size_t held = 0;
   };
 
+  Result<> check_memory() const;
+  Result<std::unique_ptr<Region>> allocate(std::size_t size);
+  PayloadBytes<std::byte> bytes_of(const Region& region) const;
   Peer& at(PeerId peer);
   Peer* find(PeerId peer);
   void say_hello(Peer& peer);
   void acknowledge(Peer& peer);
   void end_sends(Peer& peer, std::vector<Delivery>* deliveries);
   bool put(Peer& peer, Unacked& sent);
+  bool put_off(Peer& peer, Unacked& sent, std::string_view why);
+  Result<std::uint32_t> checksum_of(std::uint32_t buffer, std::size_t size) const;
   bool lends(const Peer& peer, const Buffer& buffer, std::size_t size) const;
   void lend(Peer& peer, Sequence sequence, std::uint32_t buffer);
   void take_back(Peer& peer, Sequence consumed);
@@ -185,6 +203,7 @@ class Transport {
   Peer* awaiting(const PayloadHeader& header, TransportEvents* events);
   void arrive(Peer& peer, const Come& come, TransportEvents* events);
   void deliver(Peer& peer, const Come& come, TransportEvents* events);
+  std::optional<Fault> damage(const Arrival& arrival) const;
   void lose(Peer& peer, TransportEvents* events);
 
   TransportSetup setup_;
@@ -202,6 +221,7 @@ class Transport {
   std::uint64_t bytes_lent_ = 0, bytes_borrowed_ = 0;
   std::vector<Retired> retired_;
   std::vector<Delivery> dropped_;  // ends of drop_peer(), handed out by the next poll()
+  std::vector<Fault> own_faults_;  // likewise
   FabricEvents fabric_events_;
 };
 

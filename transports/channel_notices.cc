@@ -213,6 +213,10 @@ void Transport::on_lent(std::span<const std::byte> notice, TransportEvents* even
 }
 
 Transport::Borrowed* Transport::borrow(Peer& peer, const RemoteRegion& region, Error* error) {
+  if (setup_.memory != MemoryKind::host) {
+    *error = {Errc::unsupported, "payloads are wanted in memory of a device"};
+    return nullptr;
+  }
   if (const auto known = peer.borrowed.find(region.key); known != peer.borrowed.end()) return &known->second;
   if (!peer.link) {
     if (const auto opened = open(peer.id, false); !opened) {
@@ -282,15 +286,28 @@ void Transport::deliver(Peer& peer, const Come& come, TransportEvents* events) {
   // Releasing acknowledges on its own; an unreliable fabric must hear earlier, or it repeats what is being read.
   if (!reliable_) peer.ack_due = true;
   peer.held.emplace(header.sequence, come);
-  const std::span<const std::byte> memory = come.from ? come.from->mapping->bytes() : peer.mailbox->memory().bytes();
-  const Arrival arrival{peer.id, header, memory.subspan(come.offset, header.used)};
-  if ((setup_.checksum || header.checksum != 0) && payload_checksum(arrival.bytes) != header.checksum) {
-    events->faults.push_back({peer.id, {Errc::corrupt, fmt::format("payload {} of peer {} arrived {}", header.sequence, peer.id,
-                                                                   header.checksum != 0 ? "damaged (checksum)" : "without a checksum; all peers of a run have the same setting")}});
+  Arrival arrival{peer.id, header, {}};
+  arrival.bytes = come.from ? PayloadBytes(come.from->mapping->bytes()) : PayloadBytes<const std::byte>(bytes_of(*peer.mailbox));
+  arrival.bytes = arrival.bytes.subspan(come.offset, header.used);
+  if (auto fault = damage(arrival)) {
+    events->faults.push_back(std::move(*fault));
     release(arrival);
     return;
   }
   events->arrivals.push_back(arrival);
+}
+
+std::optional<Fault> Transport::damage(const Arrival& arrival) const {
+  const PayloadHeader& header = arrival.header;
+  if (!setup_.checksum && header.checksum == 0) return std::nullopt;
+  const auto fault = [&](PeerId whose, Errc code, std::string_view what) {
+    return Fault{whose, {code, fmt::format("payload {} of peer {} {}", header.sequence, arrival.from, what)}};
+  };
+  if (header.checksum == 0) return fault(arrival.from, Errc::corrupt, "arrived without a checksum; all peers of a run have the same setting");
+  const auto checksum = payload_checksum(arrival.bytes);
+  if (!checksum) return fault(setup_.self, checksum.error().code, "cannot be checked: " + checksum.error().message);
+  if (*checksum != header.checksum) return fault(arrival.from, Errc::corrupt, "arrived damaged (checksum)");
+  return std::nullopt;
 }
 
 }  // namespace gossamer

@@ -10,7 +10,6 @@
 #include <set>
 #include <string>
 #include <utility>
-#include <xxhash.h>
 
 #include "base/serial.h"
 #include "transports/channel.h"
@@ -32,11 +31,9 @@ inline Writer begin_notice(NoticeKind kind, const TransportSetup& setup, Incarna
   return writer;
 }
 
-// Never 0, which means that there is none.
-inline std::uint32_t payload_checksum(std::span<const std::byte> bytes) {
-  const auto hash = static_cast<std::uint32_t>(XXH3_64bits(bytes.data(), bytes.size()));
-  return hash ? hash : 1;
-}
+// Never 0, which means that there is none.  A device's bytes are copied to the host for it, piece by piece.  Errors: what the
+// device says.
+Result<std::uint32_t> payload_checksum(PayloadBytes<const std::byte> bytes);
 
 // Of mailboxes, and of send buffers.
 inline std::size_t slot_size(const TransportSetup& setup) {
@@ -60,7 +57,8 @@ struct Transport::Unacked {
   bool lent = false;       // stays in its buffer; only the notice of it travels
   bool retained = true;    // keeps the buffer for a put still to be started; a put under way keeps it by itself
   bool under_way = false;
-  std::optional<Time> sent;  // last put
+  bool put_off = false;      // its memory could not be read, which has been told
+  std::optional<Time> sent;  // last put, or try at it that was put off
 };
 
 // Memory of a peer that payloads are read in place from.

@@ -22,6 +22,7 @@
 #include "base/payload.h"
 #include "base/serial.h"
 #include "transports/channel.h"
+#include "transports/device_memory.h"
 
 using namespace gossamer;
 
@@ -33,12 +34,27 @@ void require(bool holds) {
 
 class StubRegion final : public Region {
  public:
-  explicit StubRegion(std::size_t size) : bytes_(size) {}
-  MemoryView memory() const override { return {const_cast<std::byte*>(bytes_.data()), bytes_.size()}; }
+  StubRegion(std::size_t size, MemoryKind kind) : bytes_(size), kind_(kind) {}
+  MemoryView memory() const override { return {const_cast<std::byte*>(bytes_.data()), bytes_.size(), kind_}; }
   RemoteRegion remote() const override { return {"stub", 1, bytes_.size()}; }
 
  private:
   std::vector<std::byte> bytes_;
+  MemoryKind kind_;
+};
+
+// Its memory is the host's, and nobody but copy() is told so.
+class StubDevice final : public DeviceMemory {
+ public:
+  int device() const override { return 0; }
+  std::string name() const override { return "stub"; }
+  Result<std::byte*> allocate(std::size_t) override { return fail(Errc::unsupported, "not needed"); }
+  void release(std::byte*) override {}
+  Result<> copy(const std::byte* from, std::byte* to, std::size_t size) override {
+    if (size > 0) std::memcpy(to, from, size);
+    return {};
+  }
+  Result<> settle() override { return {}; }
 };
 
 class StubTarget final : public Target {
@@ -103,16 +119,20 @@ class StubLink final : public Link {
 
 class StubFabric final : public Fabric {
  public:
-  StubFabric(Stub& stub, bool reliable) : stub_(stub), reliable_(reliable) {}
+  StubFabric(Stub& stub, bool reliable, DeviceMemory* device) : stub_(stub), reliable_(reliable), device_(device) {}
   std::string_view name() const override { return "stub"; }
   std::string description() const override { return ""; }
   FabricLimits limits() const override {
     return {.put_size_max = 1u << 20, .puts_in_flight_max = 64, .reliable = reliable_};
   }
   Traffic traffic() const override { return {}; }
+  DeviceMemory* device() const override { return device_; }
   std::string address() const override { return "stub"; }
   Result<std::unique_ptr<Region>> allocate(std::size_t size) override {
-    return std::make_unique<StubRegion>(size);
+    return std::make_unique<StubRegion>(size, MemoryKind::host);
+  }
+  Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override {
+    return std::make_unique<StubRegion>(size, MemoryKind::cuda);
   }
   Result<std::unique_ptr<Region>> add_region(MemoryView) override {
     return fail(Errc::unsupported, "not needed");
@@ -139,6 +159,7 @@ class StubFabric final : public Fabric {
  private:
   Stub& stub_;
   bool reliable_;
+  DeviceMemory* device_;
 };
 
 }  // namespace
@@ -148,7 +169,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Reader input(std::as_bytes(std::span(data, size)));
   const auto mode = input.get<std::uint8_t>();
   Stub stub;
-  StubFabric fabric(stub, (mode & 1) == 0);
+  StubDevice device;
+  const bool on_device = (mode & 8) != 0;
+  StubFabric fabric(stub, (mode & 1) == 0, on_device ? &device : nullptr);
   ManualClock clock;
   const std::uint32_t window = 1u + (mode >> 4);
   Transport transport({.self = 0,
@@ -158,7 +181,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                        .window = window,
                        .send_buffers_max = 8,
                        .lend_size_min = (mode & 4) != 0 ? 8 : kNeverLend,
-                       .checksum = (mode & 2) != 0},
+                       .checksum = (mode & 2) != 0,
+                       .memory = on_device ? MemoryKind::cuda : MemoryKind::host},
                       fabric, clock);
   Incarnation lives[3] = {1, 1, 1};
   for (PeerId peer : {1u, 2u}) {
@@ -182,8 +206,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const Arrival& arrival : events.arrivals) {
       require(arrival.from == 1 || arrival.from == 2);
       require(arrival.bytes.size() <= kPayload && arrival.bytes.size() == arrival.header.used);
+      require((arrival.bytes.device() != nullptr) == on_device);
+      std::array<std::byte, kPayload> bytes;
+      std::string why_not;
+      require(copy_bytes(arrival.bytes.device(), arrival.bytes.address(), bytes.data(), arrival.bytes.size(), &why_not));
       std::uint8_t sum = 0;
-      for (const std::byte byte : arrival.bytes)
+      for (const std::byte byte : std::span(bytes).first(arrival.bytes.size()))
         sum = static_cast<std::uint8_t>(sum + static_cast<std::uint8_t>(byte));
       static volatile std::uint8_t sink = 0;
       sink = sink + sum;  // every byte was read

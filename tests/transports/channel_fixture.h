@@ -16,6 +16,7 @@
 #include "base/payload.h"
 #include "base/serial.h"
 #include "tests/transports/fabric_harness.h"
+#include "tests/transports/fake_cuda.h"
 #include "transports/channel.h"
 #include "transports/faulty.h"
 #include "transports/loopback.h"
@@ -39,12 +40,10 @@ class HookedFabric final : public Fabric {
     return limits;
   }
   Traffic traffic() const override { return inner_->traffic(); }
+  DeviceMemory* device() const override { return inner_->device(); }
   std::string address() const override { return inner_->address(); }
-  Result<std::unique_ptr<Region>> allocate(std::size_t size) override {
-    auto region = inner_->allocate(size);
-    if (region) allocated.push_back((*region)->memory());
-    return region;
-  }
+  Result<std::unique_ptr<Region>> allocate(std::size_t size) override { return noted(inner_->allocate(size)); }
+  Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override { return noted(inner_->allocate_device(size)); }
   Result<std::unique_ptr<Region>> add_region(MemoryView memory) override {
     return inner_->add_region(memory);
   }
@@ -59,8 +58,43 @@ class HookedFabric final : public Fabric {
   bool arm() override { return inner_->arm(); }
 
  private:
+  Result<std::unique_ptr<Region>> noted(Result<std::unique_ptr<Region>> region) {
+    if (region) allocated.push_back((*region)->memory());
+    return region;
+  }
+
   std::unique_ptr<Fabric> inner_;
 };
+
+// Whose memory the payloads of a test lie in.
+struct PayloadMemory {
+  std::string name;
+  std::shared_ptr<DeviceMemory> device;  // null: the host's
+  std::string missing;                   // why it cannot be tested here
+};
+inline std::vector<PayloadMemory> payload_memories() {
+  const auto gpu = make_cuda_memory();
+  return {{"host", nullptr, ""}, {"device", fake_cuda::device(), ""}, {"GPU", gpu ? *gpu : nullptr, gpu ? "" : gpu.error().message}};
+}
+
+// A payload's bytes, wherever they lie; the same as for those of the host.
+template <class Byte>
+std::vector<std::byte> copied(PayloadBytes<Byte> bytes) {
+  std::vector<std::byte> copy(bytes.size());
+  std::string why_not;
+  EXPECT_TRUE(copy_bytes(bytes.device(), bytes.address(), copy.data(), copy.size(), &why_not)) << why_not;
+  return copy;
+}
+inline void fill(PayloadBytes<std::byte> to, std::uint64_t seed) {
+  std::vector<std::byte> bytes(to.size());
+  fill(std::span(bytes), seed);
+  std::string why_not;
+  ASSERT_TRUE(copy_bytes(to.device(), bytes.data(), to.address(), bytes.size(), &why_not)) << why_not;
+}
+template <class Byte>
+std::size_t first_difference(PayloadBytes<Byte> in, std::uint64_t seed) {
+  return first_difference(std::span<const std::byte>(copied(in)), seed);
+}
 
 inline void must(const Result<>& result) {
   ASSERT_TRUE(result) << result.error().message;
@@ -119,9 +153,13 @@ class ChannelWorld {
  public:
   using Wrap = std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)>;
 
+  explicit ChannelWorld(const PayloadMemory& memory = {}) { loopback.device.memory = memory.device; }
+
+  // Its payloads lie in the memory of this world.
   Node make(TransportSetup setup, const Wrap& wrap = {}) {
     Node node;
     node.id = setup.self;
+    if (loopback.device.memory) setup.memory = MemoryKind::cuda;
     auto fabric = make_loopback(hub, loopback).value();
     node.fabric = wrap ? wrap(std::move(fabric)) : std::move(fabric);
     node.transport = std::make_unique<Transport>(setup, *node.fabric, clock);
@@ -166,6 +204,19 @@ class ChannelWorld {
   LoopbackOptions loopback;
   ManualClock clock;
 };
+
+// What holds wherever payloads lie.
+class ChannelFixture : public ::testing::TestWithParam<PayloadMemory> {
+ protected:
+  void SetUp() override {
+    if (!GetParam().missing.empty()) GTEST_SKIP() << GetParam().missing;
+  }
+
+  ChannelWorld world_{GetParam()};
+};
+
+#define IN_EVERY_MEMORY(Suite) \
+  INSTANTIATE_TEST_SUITE_P(In, Suite, ::testing::ValuesIn(payload_memories()), [](const auto& info) { return info.param.name; })
 
 // A peer without a Transport: says whatever the test wants, well formed or not.
 struct Puppet {

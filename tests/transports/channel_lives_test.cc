@@ -6,7 +6,7 @@
 namespace gossamer::testing {
 namespace {
 
-class ChannelLives : public ::testing::Test {
+class ChannelLives : public ChannelFixture {
  protected:
   // Peer 1 starts again: a new fabric, a new Transport, a larger incarnation.
   Node reborn(Incarnation incarnation) {
@@ -18,17 +18,23 @@ class ChannelLives : public ::testing::Test {
   }
 
   void SetUp() override {
+    ChannelFixture::SetUp();
+    if (IsSkipped()) return;
     ChannelWorld::introduce_both(a_, b_);
     world_.connect(a_, b_);
     world_.connect(b_, a_);
   }
 
-  ChannelWorld world_;
   Node a_ = world_.make(ChannelWorld::setup(0));
   Node b_ = world_.make(ChannelWorld::setup(1));
 };
+class ChannelAgain : public ChannelFixture {};
+class ChannelEnd : public ChannelFixture {};
+IN_EVERY_MEMORY(ChannelLives);
+IN_EVERY_MEMORY(ChannelAgain);
+IN_EVERY_MEMORY(ChannelEnd);
 
-TEST_F(ChannelLives, WhatWasUnderWayToTheDeadEndsOnce) {
+TEST_P(ChannelLives, WhatWasUnderWayToTheDeadEndsOnce) {
   a_.send(1, 10, 1);
   world_.settle({&a_, &b_});  // b has it, and has not said so: on a reliable fabric releasing does
   b_.transport->release(b_.events.arrivals.at(0));
@@ -54,10 +60,9 @@ TEST_F(ChannelLives, WhatWasUnderWayToTheDeadEndsOnce) {
 }
 
 // The link goes down while the acknowledgement is still on its way.
-TEST(ChannelEnd, AnAcknowledgementAfterwardsTellsNothingNew) {
-  ChannelWorld world;
-  Node a = world.make(ChannelWorld::setup(0));
-  Puppet p(1, world.hub);
+TEST_P(ChannelEnd, AnAcknowledgementAfterwardsTellsNothingNew) {
+  Node a = world_.make(ChannelWorld::setup(0));
+  Puppet p(1, world_.hub);
   must(a.transport->set_peer(1, p.fabric->address(), 1));
   must(a.transport->open(1, false));
   p.reach(a);
@@ -67,7 +72,7 @@ TEST(ChannelEnd, AnAcknowledgementAfterwardsTellsNothingNew) {
   a.send(1, 10, 1);
   a.poll();
   // A second link of the puppet's carries what outlives the first.
-  Puppet later(1, world.hub);
+  Puppet later(1, world_.hub);
   later.reach(a);
   p.link.reset();
   p.source.reset();
@@ -81,7 +86,7 @@ TEST(ChannelEnd, AnAcknowledgementAfterwardsTellsNothingNew) {
   EXPECT_EQ(a.events.deliveries.size(), 1u) << "the same payload ended twice";
 }
 
-TEST_F(ChannelLives, DroppingAPeerEndsItsSendsAtTheNextPoll) {
+TEST_P(ChannelLives, DroppingAPeerEndsItsSendsAtTheNextPoll) {
   a_.send(1, 10, 1);
   a_.send(2, 10, 1);
   a_.transport->drop_peer(1);
@@ -102,7 +107,7 @@ TEST_F(ChannelLives, DroppingAPeerEndsItsSendsAtTheNextPoll) {
   for (const SendBuffer& buffer : all) a_.transport->give_back(buffer);
 }
 
-TEST_F(ChannelLives, BytesStayUntilTheyAreReleasedEvenIfTheSenderIsDropped) {
+TEST_P(ChannelLives, BytesStayUntilTheyAreReleasedEvenIfTheSenderIsDropped) {
   b_.send(1, 100, 0);
   b_.send(2, 100, 0);
   ASSERT_TRUE(world_.until({&a_, &b_}, [&] { return a_.events.arrivals.size() == 2; }));
@@ -114,7 +119,7 @@ TEST_F(ChannelLives, BytesStayUntilTheyAreReleasedEvenIfTheSenderIsDropped) {
   a_.transport->release(a_.events.arrivals[0]);
 }
 
-TEST_F(ChannelLives, ANewLifeStartsAgainFromOne) {
+TEST_P(ChannelLives, ANewLifeStartsAgainFromOne) {
   b_.send(1, 50, 0);
   a_.send(1, 50, 1);
   ASSERT_TRUE(world_.until({&a_, &b_},
@@ -156,7 +161,7 @@ TEST_F(ChannelLives, ANewLifeStartsAgainFromOne) {
   EXPECT_TRUE(world_.until({&a_, &second}, [&] { return second.events.deliveries.size() == 1; }));
 }
 
-TEST_F(ChannelLives, OldNewsOfAPeerChangesNothing) {
+TEST_P(ChannelLives, OldNewsOfAPeerChangesNothing) {
   Node second = reborn(5);
   ChannelWorld::introduce(a_, second, 5);
   ASSERT_TRUE(second.transport->open(0, true));
@@ -172,7 +177,7 @@ TEST_F(ChannelLives, OldNewsOfAPeerChangesNothing) {
   EXPECT_FALSE(a_.transport->open(1, true)) << "peer 1 came back as an earlier incarnation";
 }
 
-TEST_F(ChannelLives, AHelloOfAnEarlierLifeIsIgnored) {
+TEST_P(ChannelLives, AHelloOfAnEarlierLifeIsIgnored) {
   Node second = reborn(5);
   ChannelWorld::introduce(a_, second, 5);
   ASSERT_TRUE(a_.transport->open(1, true));
@@ -189,16 +194,15 @@ TEST_F(ChannelLives, AHelloOfAnEarlierLifeIsIgnored) {
 }
 
 // A put of the dropped channel ends after the peer was introduced again under the same incarnation.
-TEST(ChannelAgain, AnOldPutDoesNotEndANewOne) {
-  ChannelWorld world;
+TEST_P(ChannelAgain, AnOldPutDoesNotEndANewOne) {
   HookedFabric* hooks = nullptr;
-  Node a = world.make(ChannelWorld::setup(0), [&](std::unique_ptr<Fabric> inner) {
+  Node a = world_.make(ChannelWorld::setup(0), [&](std::unique_ptr<Fabric> inner) {
     auto made = std::make_unique<HookedFabric>(std::move(inner));
     made->reliable = false;
     hooks = made.get();
     return made;
   });
-  Puppet p(1, world.hub);
+  Puppet p(1, world_.hub);
   const auto meet = [&] {
     must(a.transport->set_peer(1, p.fabric->address(), 1));
     must(a.transport->open(1, false));
@@ -227,7 +231,7 @@ TEST(ChannelAgain, AnOldPutDoesNotEndANewOne) {
     hooks->after_poll = [](FabricEvents*) {};
   };
   a.poll();  // the old one
-  world.clock.advance(std::chrono::seconds(10));
+  world_.clock.advance(std::chrono::seconds(10));
   const auto puts = a.fabric->traffic().puts_sent;
   a.poll();
   EXPECT_EQ(a.fabric->traffic().puts_sent, puts) << "put again while the first is under way";
@@ -239,12 +243,11 @@ TEST(ChannelAgain, AnOldPutDoesNotEndANewOne) {
   hooks->after_poll = {};
 }
 
-TEST(ChannelEnd, DestructionWithPutsUnderWayWaitsForThem) {
-  ChannelWorld world;
-  Node b = world.make(ChannelWorld::setup(1));
-  Node a = world.make(ChannelWorld::setup(0));
+TEST_P(ChannelEnd, DestructionWithPutsUnderWayWaitsForThem) {
+  Node b = world_.make(ChannelWorld::setup(1));
+  Node a = world_.make(ChannelWorld::setup(0));
   ChannelWorld::introduce_both(a, b);
-  world.connect(a, b);
+  world_.connect(a, b);
   a.send(1, 100, 1);
   a.send(2, 100, 1);
   a.transport.reset();
@@ -254,17 +257,16 @@ TEST(ChannelEnd, DestructionWithPutsUnderWayWaitsForThem) {
 }
 
 // The clock of a simulation stands still in a destructor, and this fabric never ends a put.
-TEST(ChannelEnd, DestructionEndsEvenIfAPutDoesNot) {
-  ChannelWorld world;
+TEST_P(ChannelEnd, DestructionEndsEvenIfAPutDoesNot) {
   HookedFabric* hooks = nullptr;
-  Node b = world.make(ChannelWorld::setup(1));
-  Node a = world.make(ChannelWorld::setup(0), [&](std::unique_ptr<Fabric> inner) {
+  Node b = world_.make(ChannelWorld::setup(1));
+  Node a = world_.make(ChannelWorld::setup(0), [&](std::unique_ptr<Fabric> inner) {
     auto made = std::make_unique<HookedFabric>(std::move(inner));
     hooks = made.get();
     return made;
   });
   ChannelWorld::introduce_both(a, b);
-  world.connect(a, b);
+  world_.connect(a, b);
   // Of one byte, and a payload of none, as the buffer is left to the fabric.
   std::vector<Ended> withheld;
   hooks->after_poll = [&](FabricEvents* events) {

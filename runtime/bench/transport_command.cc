@@ -34,6 +34,8 @@ struct Flags {
   std::uint64_t volume = std::uint64_t{1} << 29;
   std::size_t wakes = 100;
   double idle_seconds = 1;
+  std::string memory = "host";
+  bool staged = false;
   bool json = false;
   std::string serve;
 };
@@ -46,6 +48,9 @@ struct Row {
   std::vector<double> p99;  // of each measurement of wake, whose median is in `ours`
   std::map<std::string, std::vector<double>> others;
 };
+
+// What is beside ours for scale, and is no way between two processes.
+constexpr const char *kMemcpy = "memcpy", *kDeviceCopy = "device copy";
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -65,7 +70,7 @@ std::optional<double> ratio(const Row& row) {
   for (std::size_t i = 0; i < row.ours.size(); ++i) {
     std::optional<double> best;
     for (const auto& [name, values] : row.others) {
-      if (name == "memcpy" || i >= values.size()) continue;
+      if (name == kMemcpy || name == kDeviceCopy || i >= values.size()) continue;
       best = !best ? values[i] : row.what == "latency" ? std::min(*best, values[i]) : std::max(*best, values[i]);
     }
     if (best) ratios.push_back(row.ours[i] / *best);
@@ -79,7 +84,13 @@ class Bench {
   explicit Bench(const Flags& flags) : flags_(flags) {}
 
   Result<> run() {
-    std::vector<Wire> wires = bench::all_wires();
+    if (flags_.staged && flags_.memory == "host") return fail(Errc::invalid_argument, "--staged is about memory of a device: give --memory cuda, too");
+    if (flags_.memory == "cuda") {
+      auto memory = make_cuda_memory();
+      if (!memory) return fail("--memory cuda", memory.error());
+      device_ = {std::move(*memory), flags_.staged ? DevicePath::staged : DevicePath::direct};
+    }
+    std::vector<Wire> wires = bench::all_wires(device_);
     for (const std::string& name : flags_.wires)
       if (std::ranges::find(wires, name, &Wire::name) == wires.end())
         return fail(Errc::invalid_argument, "--wires " + name + ": there is no such wire; there are " + names(wires));
@@ -92,7 +103,7 @@ class Bench {
         note(fmt::format("{}: {} of {}", wire.name, i + 1, flags_.repeat));
         const auto done = once(wire);
         if (!done && done.error().code == Errc::unsupported) {
-          missing_.push_back(wire.name + ": " + done.error().message);
+          missing_.push_back(wire.name + ": " + done.error().message + (device_.is_direct() ? " (here: --staged)" : ""));
           break;
         }
         GOSSAMER_TRY(done);
@@ -113,7 +124,8 @@ class Bench {
       lines.push_back({row.wire, row.what, row.what == "idle" ? "-" : size_text(row.size), std::to_string(row.links), own,
                        compared ? fmt::format("{:.2f}", *compared) : "-", others});
     }
-    std::string text = text_table({"wire", "what", "size", "links", "gossamer", "ratio to the best", "others"}, lines);
+    std::string text = device_.memory ? "from " + device_.memory->name() + " to itself, " + path() + "\n" : "";
+    text += text_table({"wire", "what", "size", "links", "gossamer", "ratio to the best", "others"}, lines);
     for (const std::string& line : missing_) text += "not measured: " + line + "\n";
     return text;
   }
@@ -129,10 +141,14 @@ class Bench {
       one["ratio"] = compared ? nlohmann::ordered_json(*compared) : nlohmann::ordered_json(nullptr);
       all.push_back(std::move(one));
     }
-    return nlohmann::ordered_json{{"repeat", flags_.repeat}, {"rows", all}, {"not_measured", missing_}}.dump(2) + "\n";
+    nlohmann::ordered_json report = {{"repeat", flags_.repeat}, {"memory", flags_.memory}};
+    if (device_.memory) report.update({{"device", device_.memory->name()}, {"path", path()}});
+    report.update({{"rows", all}, {"not_measured", missing_}});
+    return report.dump(2) + "\n";
   }
 
  private:
+  std::string path() const { return device_.is_direct() ? "direct" : "staged"; }
   static std::string names(const std::vector<Wire>& wires) {
     std::string text;
     for (const Wire& wire : wires) text += (text.empty() ? "" : ", ") + wire.name;
@@ -194,11 +210,21 @@ class Bench {
         line.ours.push_back(figure);
         if (links == 1) GOSSAMER_TRY(others(wire, amount_for(size, flags_.volume), false, &line));
       }
-    return sleep(wire);
+    return device_.memory ? Result<>() : sleep(wire);  // notices are the host's
   }
 
   Result<> others(const Wire& wire, Amount amount, bool latency, Row* line) {
-    if (!latency) line->others["memcpy"].push_back(bench::memcpy_bandwidth({amount.size, std::min<std::size_t>(amount.count, 50)}));
+    const Amount some{amount.size, std::min<std::size_t>(amount.count, 50)};
+    if (!latency && device_.memory) {
+      GOSSAMER_TRY_ASSIGN(const double figure, bench::device_copy_bandwidth(*device_.memory, some));
+      line->others[kDeviceCopy].push_back(figure);
+    } else if (!latency) {
+      line->others[kMemcpy].push_back(bench::memcpy_bandwidth(some));
+    }
+    if (!wire.ucx_tls.empty() && has_perftest_ && device_.memory && !ucx_knows_cuda()) {
+      has_perftest_ = false;
+      missing_.push_back("ucx_perftest -m cuda: this UCX knows no CUDA memory (`gossamer doctor`)");
+    }
     if (!wire.ucx_tls.empty() && has_perftest_) {
       for (const std::string test : {"put", "am", "tag"}) {
         // Emulated by small fragments: 20 MB/s at 64 MB, which is no match and takes minutes.
@@ -208,6 +234,11 @@ class Bench {
         if (!figure && figure.error().code == Errc::unsupported) {
           has_perftest_ = false;
           missing_.push_back("ucx_perftest is not installed (Debian: ucx-utils)");
+          return {};
+        }
+        if (!figure && device_.memory) {  // it may have been built without CUDA, though its library was not
+          has_perftest_ = false;
+          missing_.push_back("ucx_perftest -m cuda: " + figure.error().message);
           return {};
         }
         GOSSAMER_TRY_ASSIGN(const double value, figure);
@@ -241,6 +272,7 @@ class Bench {
   }
 
   const Flags& flags_;
+  Device device_;
   std::vector<Row> rows_;
   std::vector<std::string> missing_;
   bool has_perftest_ = true, has_pingpong_ = true;
@@ -277,6 +309,8 @@ void add_bench_transport(CLI::App& bench, int* code) {
   command->add_option("--volume", flags->volume, "Bytes that one measurement of bandwidth moves")->type_name("BYTES")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   command->add_option("--wakes", flags->wakes, "How often one measurement wakes a side that sleeps; 0 leaves it out")->type_name("N")->check(CLI::Range(0, 100'000));
   command->add_option("--idle-seconds", flags->idle_seconds, "How long a fabric waits for nothing while its use of the processor is measured; 0 leaves it out")->type_name("S")->check(CLI::Range(0.0, 600.0));
+  command->add_option("--memory", flags->memory, "Where puts come from and go to: host, or cuda (the first device, both sides)")->type_name("KIND")->check(CLI::IsMember({"host", "cuda"}));
+  command->add_flag("--staged", flags->staged, "With --memory cuda: through the host's memory at both ends, also where the wire's library knows the device's");
   command->add_flag("--json", flags->json, "All figures, for programs");
   command->add_option("--serve", flags->serve)->group("");  // the other side, started by the bench
   command->callback([flags, code] { *code = bench_transport(*flags); });

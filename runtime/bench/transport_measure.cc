@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "base/serial.h"
@@ -22,6 +23,9 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kPatience{30};
 constexpr int kLooksAtTalk = 4096;  // polls between them
 constexpr int kPatientPolls = 256;  // in vain; who waits longer lets the other side have the core, should there be one only
+
+// What the name of a wire begins with for the other side where memory of a device is measured.
+const std::string kDirect = "cuda:", kStaged = "cuda-staged:";
 
 constexpr int kNapMs = 100;  // at the most, of a side that sleeps
 constexpr std::chrono::milliseconds kFallAsleep{2};
@@ -65,6 +69,14 @@ Result<Path> meet(Fabric& fabric, const std::string& introduction) {
   return path;
 }
 
+// Of the fabric's device, if it has one.  A host's pages come with the first write.
+Result<std::unique_ptr<Region>> allocate(Fabric& fabric, std::size_t size, int value) {
+  if (fabric.device() != nullptr) return fabric.allocate_device(size);
+  GOSSAMER_TRY_ASSIGN(auto region, fabric.allocate(size));
+  std::memset(region->memory().data, value, size);
+  return region;
+}
+
 // The same in all processes of this machine.
 std::uint64_t nanoseconds() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count());
@@ -93,8 +105,7 @@ class Server {
     for (std::size_t i = 0; i < links_; ++i) {
       auto one = std::make_unique<One>();
       GOSSAMER_TRY_ASSIGN(one->fabric, make_fabric(options_));
-      GOSSAMER_TRY_ASSIGN(one->region, one->fabric->allocate(size_max_));
-      std::memset(one->region->memory().data, 1, size_max_);
+      GOSSAMER_TRY_ASSIGN(one->region, allocate(*one->fabric, size_max_, 1));
       talk_.send(introduce(*one->fabric, *one->region));
       all.push_back(std::move(one));
     }
@@ -190,11 +201,10 @@ class OurMeasurement final : public FabricMeasurement {
                             (void)Server(options, links, size_max, descriptor).run();
                           }));
     } else {
-      GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("transport", wire.name + " " + std::to_string(links) + " " + std::to_string(size_max)));
+      GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("transport", wire.served_as + " " + std::to_string(links) + " " + std::to_string(size_max)));
     }
     GOSSAMER_TRY_ASSIGN(measurement->fabric_, make_fabric(options));
-    GOSSAMER_TRY_ASSIGN(measurement->region_, measurement->fabric_->allocate(size_max));
-    std::memset(measurement->region_->memory().data, 2, size_max);
+    GOSSAMER_TRY_ASSIGN(measurement->region_, allocate(*measurement->fabric_, size_max, 2));
     for (std::size_t i = 0; i < links; ++i) {
       GOSSAMER_TRY_ASSIGN(const std::string who, measurement->other_->talk().receive());
       GOSSAMER_TRY_ASSIGN(Path path, meet(*measurement->fabric_, who));
@@ -323,7 +333,7 @@ class OurMeasurement final : public FabricMeasurement {
 
 }  // namespace
 
-std::vector<Wire> all_wires() {
+std::vector<Wire> all_wires(const Device& device) {
   std::vector<Wire> wires(7);
   wires[0].name = "loopback";
   wires[0].fabric.kind = "loopback";
@@ -344,8 +354,17 @@ std::vector<Wire> all_wires() {
   wires[6].name = "libfabric-verbs";
   wires[6].fabric.ofi.provider = wires[6].bare_provider = "verbs;ofi_rxm";
   wires[6].fabric.ofi.map_neighbours = false;
-  for (Wire& wire : wires)
+  for (Wire& wire : wires) {
     if (wire.name.starts_with("libfabric")) wire.fabric.kind = "libfabric";
+    wire.served_as = wire.name;
+    if (!device.memory) continue;
+    wire.served_as = (device.is_direct() ? kDirect : kStaged) + wire.name;
+    wire.fabric.ucx.device = wire.fabric.ofi.device = wire.fabric.loopback.device = device;
+    wire.bare_provider.clear();  // it knows the host's memory only
+    if (wire.ucx_tls.empty()) continue;
+    wire.ucx_tls += ",cuda_copy,cuda_ipc";
+    if (device.is_direct()) wire.fabric.ucx.tls = wire.ucx_tls;
+  }
   return wires;
 }
 
@@ -356,10 +375,17 @@ Result<std::unique_ptr<FabricMeasurement>> measure_fabric(const Wire& wire, std:
 Result<> serve(const std::string& what) {
   const std::size_t first = what.find(' '), second = what.find(' ', first + 1);
   if (second == std::string::npos) return fail(Errc::invalid_argument, "bench transport --serve: it is started by the bench itself");
-  const std::string name = what.substr(0, first);
+  std::string name = what.substr(0, first);
+  Device device;
+  for (const auto& [memory, path] : {std::pair{kDirect, DevicePath::direct}, std::pair{kStaged, DevicePath::staged}}) {
+    if (!name.starts_with(memory)) continue;
+    name.erase(0, memory.size());
+    GOSSAMER_TRY_ASSIGN(device.memory, make_cuda_memory());
+    device.path = path;
+  }
   const std::size_t number = std::strtoull(what.c_str() + first, nullptr, 10), size_max = std::strtoull(what.c_str() + second, nullptr, 10);
   const bool bare = name.starts_with("bare:");
-  for (const Wire& wire : all_wires()) {
+  for (const Wire& wire : all_wires(device)) {
     if (bare && "bare:" + wire.name == name) return serve_bare_libfabric(wire, size_max, 0);
     if (wire.name == name) return Server(wire.fabric, number, size_max, 0).run();
   }

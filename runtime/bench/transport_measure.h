@@ -21,8 +21,10 @@ struct Wire {
   std::string ucx_tls;       // what ucx_perftest gets; empty: it does not go this way
   std::string ucx_devices;   // likewise; empty: UCX's choice
   std::string bare_provider; // what the bare libfabric loop uses, on fabric.ofi.interface; empty: it does not go this way
+  std::string served_as;     // what the other side is told: the name, and which memory
 };
-std::vector<Wire> all_wires();
+// Between memory of that device, or of the host.
+std::vector<Wire> all_wires(const Device& device = {});
 
 struct Amount {
   std::size_t size = 0;   // of one put

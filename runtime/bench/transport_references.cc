@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <sstream>
 #include <vector>
 
@@ -66,17 +67,17 @@ Result<std::vector<double>> last_numbers(const std::vector<std::string>& server_
 
 }  // namespace
 
-double memcpy_bandwidth(Amount amount) {
-  std::vector<std::byte> from(amount.size, std::byte{1}), to(amount.size, std::byte{2});
+namespace {
+
+// Bytes per second of copy(), which copies so many bytes, median of `count`.
+template <class Copy>
+Result<double> copy_bandwidth(Amount amount, Copy&& copy) {
   std::vector<double> times;
   // Many copies of little, so that the clock is not what is measured.
   const std::size_t at_once = std::max<std::size_t>(1, (std::size_t{1} << 20) / std::max<std::size_t>(1, amount.size));
   for (std::size_t i = 0; i < amount.count; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    for (std::size_t k = 0; k < at_once; ++k) {
-      std::memcpy(to.data(), from.data(), amount.size);
-      asm volatile("" : : "r"(to.data()) : "memory");  // the copy has to be made
-    }
+    for (std::size_t k = 0; k < at_once; ++k) GOSSAMER_TRY(copy());
     times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
@@ -84,15 +85,36 @@ double memcpy_bandwidth(Amount amount) {
   return static_cast<double>(amount.size * at_once) / *middle;
 }
 
+}  // namespace
+
+double memcpy_bandwidth(Amount amount) {
+  std::vector<std::byte> from(amount.size, std::byte{1}), to(amount.size, std::byte{2});
+  return *copy_bandwidth(amount, [&]() -> Result<> {
+    std::memcpy(to.data(), from.data(), amount.size);
+    asm volatile("" : : "r"(to.data()) : "memory");  // the copy has to be made
+    return {};
+  });
+}
+
+Result<double> device_copy_bandwidth(DeviceMemory& device, Amount amount) {
+  const auto release = [&device](std::byte* memory) { device.release(memory); };
+  std::unique_ptr<std::byte, decltype(release)> from(nullptr, release), to(nullptr, release);
+  for (auto* const side : {&from, &to}) {
+    GOSSAMER_TRY_ASSIGN(std::byte* const memory, device.allocate(amount.size));
+    side->reset(memory);
+  }
+  return copy_bandwidth(amount, [&] { return device.copy(from.get(), to.get(), amount.size); });
+}
+
 Result<double> ucx_perftest(const Wire& wire, const std::string& test, Amount amount) {
   std::vector<std::string> environment = {"UCX_TLS=" + wire.ucx_tls, "UCX_LOG_LEVEL=fatal"};
   if (!wire.ucx_devices.empty()) environment.push_back("UCX_NET_DEVICES=" + wire.ucx_devices);
   const std::string port = std::to_string(free_port());
+  std::vector<std::string> client = {"ucx_perftest", "127.0.0.1", "-p", port, "-t", test, "-s", std::to_string(amount.size), "-n",
+                                     std::to_string(amount.count), "-w", std::to_string(std::max<std::size_t>(1, amount.count / 8)), "-f"};
+  if (wire.fabric.ucx.device.memory) client.insert(client.end(), {"-m", "cuda,cuda"});
   // With -f the last line holds: iterations, the 50th percentile, average and overall time, average and overall MB/s, ...
-  GOSSAMER_TRY_ASSIGN(const auto all, last_numbers({"ucx_perftest", "-p", port},
-                                                   {"ucx_perftest", "127.0.0.1", "-p", port, "-t", test, "-s", std::to_string(amount.size), "-n",
-                                                    std::to_string(amount.count), "-w", std::to_string(std::max<std::size_t>(1, amount.count / 8)), "-f"},
-                                                   environment, 6));
+  GOSSAMER_TRY_ASSIGN(const auto all, last_numbers({"ucx_perftest", "-p", port}, client, environment, 6));
   return test.ends_with("_lat") ? all[1] : all[5] * (1 << 20);
 }
 

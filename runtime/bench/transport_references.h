@@ -12,8 +12,12 @@ namespace gossamer::bench {
 // Bytes per second of a copy of so many bytes, median of `count`.
 double memcpy_bandwidth(Amount amount);
 
+// The same by the driver, from one part of the device's memory to another.
+Result<double> device_copy_bandwidth(DeviceMemory& device, Amount amount);
+
 // One of ucx_perftest's tests ("ucp_put_bw", "tag_lat") between two processes of its own.  Bytes per second, or
-// microseconds (median).  Errors: unsupported when ucx_perftest is not installed; timed_out; io.
+// microseconds (median).  From CUDA memory to CUDA memory where the wire is between such.  Errors: unsupported when ucx_perftest is
+// not installed; timed_out; io.
 Result<double> ucx_perftest(const Wire& wire, const std::string& test, Amount amount);
 
 // libfabric's own ping-pong between two processes of its own: microseconds of half a round trip, mean.  Errors: as above.

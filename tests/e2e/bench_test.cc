@@ -1,7 +1,9 @@
 // `gossamer bench` measures what it says.  Two wires only: what spins on a machine that has other things to do takes long.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -114,6 +116,47 @@ TEST(BenchKernels, SayWhyTorchIsNotBesideThem) {
   const Ended run = gossamer(kernels_beside("/nowhere/python"), scratch);
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_NE(nlohmann::json::parse(run.out)["torch_skipped"].get<std::string>().find("/nowhere/python"), std::string::npos);
+}
+
+// Where there is a GPU it is hidden.
+TEST(BenchTransport, SaysWhatItWouldTakeToMeasureMemoryOfAGpu) {
+  Scratch scratch;
+  Words words = kQuick;
+  words.insert(words.end(), {"--wires", "loopback", "--memory", "cuda"});
+  const Ended run = gossamer(words, scratch, {{"CUDA_VISIBLE_DEVICES", "-1"}});
+  EXPECT_EQ(run.code, 7) << run.out;
+  EXPECT_NE(run.err.find("--memory cuda: "), std::string::npos) << run.err;
+  EXPECT_TRUE(run.err.find("install the NVIDIA driver") != std::string::npos || run.err.find("nvidia-smi, CUDA_VISIBLE_DEVICES") != std::string::npos) << run.err;
+  words = kQuick;
+  words.emplace_back("--staged");
+  const Ended without = gossamer(words, scratch);
+  EXPECT_EQ(without.code, 2);
+  EXPECT_NE(without.err.find("--memory cuda"), std::string::npos) << without.err;
+}
+
+// By a driver without a GPU, whose memory kills whoever touches it: what is measured has gone from device to device.
+TEST(BenchTransport, MeasuresMemoryOfADevice) {
+  Scratch scratch;
+  std::filesystem::create_symlink(FAKE_CUDA_DRIVER, scratch / "libcuda.so.1");
+  const char* const path = std::getenv("LD_LIBRARY_PATH");
+  Words words = kQuick;
+  words.insert(words.end(), {"--sizes", "1048576", "--json", "--wires", "loopback,libfabric-shm", "--memory", "cuda", "--staged"});
+  const Ended run = gossamer(words, scratch, {{"LD_LIBRARY_PATH", scratch.folder() + (path ? std::string(":") + path : "")}});
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto report = nlohmann::json::parse(run.out);
+  EXPECT_EQ(report["memory"], "cuda");
+  EXPECT_EQ(report["device"], "no GPU at all (device 0)");
+  EXPECT_EQ(report["path"], "staged");
+  std::map<std::string, int> rows;
+  for (const auto& row : report["rows"]) {
+    ++rows[row["wire"]];
+    EXPECT_GT(row["median"].get<double>(), 0) << row.dump();
+    if (row["what"] == "bandwidth" && row["links"] == 1) {
+      EXPECT_GT(row["others"]["device copy"]["median"].get<double>(), 0) << row.dump();
+    }
+  }
+  EXPECT_EQ(rows["loopback"], 3) << run.out;
+  EXPECT_GE(rows.size() + report["not_measured"].size(), 2u) << run.out;
 }
 
 TEST(BenchTransport, RefusesAWireThatDoesNotExist) {

@@ -44,6 +44,13 @@ struct Kernels {
   void (*weighted_sum)(std::span<const WeightedVector> terms, std::size_t first, float* out, std::size_t count,
                        bool streaming) = nullptr;
 
+  // Passes that sum squares on their way (kernels/vector.h).  sums[c] becomes that of the c-th kSumChunk elements, in the order of
+  // kernels/reduce.h: no number exactly where an element is none.  Of mix() elements first .. first+count, `x` and `out` being there.
+  void (*mix)(std::span<const WeightedVector> others, std::size_t first, const float* x, float* out, std::size_t count, bool streaming,
+              double* sums) = nullptr;
+  void (*copy_and_norm)(const float* from, float* to, std::size_t count, bool streaming, double* sums) = nullptr;
+  void (*narrow)(double a, const double* x, float* to, std::size_t count, bool streaming, double* sums) = nullptr;
+
   // Where the elements are whose magnitude (that of x - y; y may be null) is at least `least`, as bits, and what they are: ascending.
   // Returns how many.  REQUIRES: count < 2^32, `least` <= 2^31, room for count + 2 of each.
   std::size_t (*find)(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint32_t* indices,

@@ -1,8 +1,7 @@
 #include "kernels/vector.h"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
+#include <cmath>
 #include <vector>
 
 #include "base/check.h"
@@ -10,7 +9,6 @@
 #include "kernels/draws.h"
 #include "kernels/parallel.h"
 #include "kernels/reduce.h"
-#include "kernels/tiles.h"
 
 namespace gossamer {
 namespace {
@@ -21,23 +19,24 @@ bool overlap(std::span<const float> a, std::span<const float> b) {
   return !a.empty() && !b.empty() && a.data() < b.data() + b.size() && b.data() < a.data() + a.size();
 }
 
-// The sum of part(at, count) over the vector's chunks of kSumChunk, in the order of kernels/reduce.h.
-template <class Part>
-double sum_of_parts(Stream& stream, std::size_t size, const Part& part) {
-  const std::size_t chunks = (size + kSumChunk - 1) / kSumChunk;
-  const auto of_chunk = [&](std::size_t chunk) { return part(chunk * kSumChunk, std::min(kSumChunk, size - chunk * kSumChunk)); };
-  if (stream.width() <= 1) return sum_of_chunks(chunks, of_chunk);
-  std::vector<double> sums(chunks);
-  parallel_for(stream, chunks, kElementsOfPart / kSumChunk, [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t chunk = begin; chunk < end; ++chunk) sums[chunk] = of_chunk(chunk);
+// The sum over a vector of pass(at, count, sums), which gives those of the kSumChunk elements each from `at` on, in the order of
+// kernels/reduce.h.
+template <class Pass>
+double sum_of_pass(Stream& stream, std::size_t size, const Pass& pass) {
+  std::vector<double> sums((size + kSumChunk - 1) / kSumChunk);
+  parallel_for(stream, sums.size(), kElementsOfPart / kSumChunk, [&](std::uint64_t begin, std::uint64_t end) {
+    const std::size_t at = begin * kSumChunk;
+    pass(at, std::min<std::size_t>(end * kSumChunk, size) - at, sums.data() + begin);
   });
-  return sum_of_chunks(chunks, [&](std::size_t chunk) { return sums[chunk]; });
+  return sum_of_chunks(sums.size(), [&](std::size_t chunk) { return sums[chunk]; });
 }
 
 double sum(Stream& stream, SumOf terms, std::span<const float> x, std::span<const float> y) {
   GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
   const Kernels& kernels = best_kernels();
-  return sum_of_parts(stream, x.size(), [&](std::size_t at, std::size_t count) { return kernels.sum(terms, x.data() + at, y.data() + at, count); });
+  return sum_of_pass(stream, x.size(), [&](std::size_t at, std::size_t count, double* sums) {
+    for (std::size_t i = 0; i < count; i += kSumChunk) *sums++ = kernels.sum(terms, x.data() + at + i, y.data() + at + i, std::min(kSumChunk, count - i));
+  });
 }
 
 }  // namespace
@@ -58,20 +57,17 @@ void copy(std::span<const float> from, std::span<float> to) {
 
 double copy_and_norm(Stream& stream, std::span<const float> from, std::span<float> to) {
   GOSSAMER_CHECK(from.size() == to.size() && !overlap(from, to), "vectors of one length, apart from each other");
-  const Kernels& kernels = best_kernels();
   const bool streaming = 2 * from.size_bytes() >= kStreamingBytes;
-  return sum_of_parts(stream, from.size(), [&](std::size_t at, std::size_t count) {
-    const double sum = kernels.sum(SumOf::products, from.data() + at, from.data() + at, count);
-    kernels.copy(from.data() + at, to.data() + at, count, streaming);
-    return sum;
+  return sum_of_pass(stream, from.size(), [&](std::size_t at, std::size_t count, double* sums) {
+    best_kernels().copy_and_norm(from.data() + at, to.data() + at, count, streaming, sums);
   });
 }
 
 double narrow(Stream& stream, double a, std::span<const double> x, std::span<float> to) {
   GOSSAMER_CHECK(x.size() == to.size(), "vectors of one length");
-  return sum_of_parts(stream, to.size(), [&](std::size_t at, std::size_t count) {
-    for (std::size_t i = at; i < at + count; ++i) to[i] = static_cast<float>(a * x[i]);
-    return best_kernels().sum(SumOf::products, to.data() + at, to.data() + at, count);
+  const bool streaming = 3 * to.size_bytes() >= kStreamingBytes;
+  return sum_of_pass(stream, to.size(), [&](std::size_t at, std::size_t count, double* sums) {
+    best_kernels().narrow(a, x.data() + at, to.data() + at, count, streaming, sums);
   });
 }
 
@@ -106,37 +102,13 @@ std::optional<double> mix(Stream& stream, std::span<const WeightedVector> others
     GOSSAMER_CHECK(other.x.size() == x.size(), "vectors of one length");
     GOSSAMER_CHECK(!overlap(other.x, out), "a vector is not mixed with itself");
   }
-  const bool streaming = (others.size() + 2) * out.size_bytes() >= kStreamingBytes;
-  const Kernels& kernels = best_kernels();
-  const std::size_t chunks = (x.size() + kSumChunk - 1) / kSumChunk;
-  std::vector<double> sums(chunks);
-  std::atomic<bool> numbers = true;
-  // d is made and used chunk by chunk, and never leaves the nearest cache.
-  parallel_for(stream, chunks, kElementsOfPart / kSumChunk, [&](std::uint64_t begin, std::uint64_t end) {
-    alignas(64) float d[kSumChunk];
-    std::vector<CodedTiles> from(others.size());
-    for (std::uint64_t chunk = begin; chunk < end; ++chunk) {
-      const std::size_t at = chunk * kSumChunk, count = std::min(kSumChunk, x.size() - at);
-      for (std::size_t i = 0; i < others.size(); ++i)
-        from[i] = {.codes = reinterpret_cast<const std::byte*>(others[i].x.data() + at), .weight = others[i].weight};
-      const std::uint32_t largest = kernels.decode({.how = {.code = Code::f32},
-                                                    .target = DecodeTo::difference,
-                                                    .from = from,
-                                                    .count = count,
-                                                    .own = x.data() + at,
-                                                    .out = d});
-      if (largest >= kInfinityBits) numbers = false;
-      sums[chunk] = kernels.sum(SumOf::products, d, d, count);
-      if (in_place) {
-        kernels.axpy(1, d, out.data() + at, count);
-      } else {
-        const std::array terms{WeightedVector{1, x.subspan(at, count)}, WeightedVector{1, {d, count}}};
-        kernels.weighted_sum(terms, 0, out.data() + at, count, streaming);
-      }
-    }
+  const bool streaming = !in_place && (others.size() + 2) * out.size_bytes() >= kStreamingBytes;
+  const double moved = sum_of_pass(stream, x.size(), [&](std::size_t at, std::size_t count, double* sums) {
+    best_kernels().mix(others, at, x.data() + at, out.data() + at, count, streaming, sums);
   });
-  if (!numbers) return std::nullopt;
-  return sum_of_chunks(chunks, [&](std::size_t chunk) { return sums[chunk]; });
+  // The squares of floats never sum up to more than a double holds.
+  if (!std::isfinite(moved)) return std::nullopt;
+  return moved;
 }
 
 double dot(std::span<const float> x, std::span<const float> y) {

@@ -195,6 +195,34 @@ void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, floa
   }
 }
 
+// move(i) does element i and returns what is squared.
+template <class Move>
+void squares_of(std::size_t count, double* sums, Move move) {
+  for (std::size_t at = 0; at < count; at += kSumChunk)
+    *sums++ = chunk_sum(std::min(kSumChunk, count - at), [&](std::size_t i) {
+      const double v = move(at + i);
+      return v * v;
+    });
+}
+
+void mix(std::span<const WeightedVector> others, std::size_t first, const float* x, float* out, std::size_t count, bool, double* sums) {
+  squares_of(count, sums, [=](std::size_t i) {
+    const float own = x[i];
+    float d = 0;
+    for (const WeightedVector& other : others) d += other.weight * (other.x[first + i] - own);
+    out[i] = own + d;
+    return d;
+  });
+}
+
+void copy_and_norm(const float* from, float* to, std::size_t count, bool, double* sums) {
+  squares_of(count, sums, [=](std::size_t i) { return to[i] = from[i]; });
+}
+
+void narrow(double a, const double* x, float* to, std::size_t count, bool, double* sums) {
+  squares_of(count, sums, [=](std::size_t i) { return to[i] = static_cast<float>(a * x[i]); });
+}
+
 std::size_t find(const float* x, const float* y, std::size_t count, std::uint32_t least, std::uint32_t* indices, float* values) {
   std::size_t found = 0;
   for (std::size_t i = 0; i < count; ++i) {
@@ -219,6 +247,9 @@ const Kernels& scalar_kernels() {
                                       .scale = scale,
                                       .axpy = axpy,
                                       .weighted_sum = weighted_sum,
+                                      .mix = mix,
+                                      .copy_and_norm = copy_and_norm,
+                                      .narrow = narrow,
                                       .find = find,
                                       .times = scalar::times,
                                       .transposed_times = scalar::transposed_times,

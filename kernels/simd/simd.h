@@ -1,6 +1,9 @@
 // What the SIMD files share.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "kernels/implementations.h"
 
 // Whether the target that Highway compiles now is worth its code; asked once for each, so it must stay a macro.  Below AVX2
@@ -8,6 +11,17 @@
 #define GOSSAMER_SIMD_TARGET (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 
 namespace gossamer::simd {
+
+// Asks for kCount floats 1 KiB behind `at`, whether or not there are any.  A pass with several inputs and arithmetic between them fills
+// the processor's window before it has met as many cache lines as memory could be bringing.  They are asked into the second-level cache,
+// lest they wait for one of the few places that the first one has for what is on its way.
+template <std::size_t kCount>
+[[gnu::always_inline]] inline void fetch_behind(const float* at) {
+  constexpr std::uintptr_t kAhead = 1024, kLine = 64;
+#pragma GCC unroll 16
+  for (std::uintptr_t line = 0; line < kCount * sizeof(float); line += kLine)
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(at) + kAhead + line), 0, 2);
+}
 
 // Fill in what each file has for the target that Highway has chosen: the best one, but see all_kernels().  The name of the
 // target, or null when there is nothing for it.

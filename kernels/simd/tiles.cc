@@ -394,6 +394,7 @@ bool encode_with(const EncodeTiles& job) {
   for (std::size_t t = 0; t < full; ++t) {
     const float* v = job.x + t * kTile;
     float* const memory = job.memory == nullptr ? nullptr : job.memory + t * kTile;
+    if (memory != nullptr) fetch_behind<kTile>(v);  // of both inputs it would be more than is gained
     if (job.source == EncodeOf::difference) {
       for (std::size_t i = 0; i < kTile; i += kLanes) store(hn::Sub(load(v + i), load(memory + i)), made + i);
       v = made;

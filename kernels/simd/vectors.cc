@@ -35,6 +35,12 @@ constexpr std::size_t kLine = 64 / sizeof(float);  // floats of a cache line
 
 HWY_INLINE VF load(const float* from) { return hn::LoadU(F(), from); }
 HWY_INLINE void store(VF v, float* to) { hn::StoreU(v, F(), to); }
+HWY_INLINE void put(VF v, float* to, bool lines) {
+  if (lines)
+    hn::Stream(v, F(), to);
+  else
+    store(v, to);
+}
 HWY_INLINE VI magnitudes(VF v) { return hn::BitCast(I(), hn::And(hn::BitCast(U(), v), hn::Set(U(), 0x7fffffffu))); }
 
 // Elements before `to` reaches a cache line.
@@ -59,9 +65,17 @@ void copy(const float* from, float* to, std::size_t count, bool streaming) {
     if (count > 0) std::memmove(to, from, count * sizeof(float));  // nothing may have no address
     return;
   }
-  const std::size_t head = before_line(to, count);
+  const std::size_t head = before_line(to, count), half = (count - head) / (2 * kLine) * kLine;
   for (std::size_t i = 0; i < head; ++i) to[i] = from[i];
-  over(head, count, [=](std::size_t i) HWY_ATTR { hn::Stream(load(from + i), F(), to + i); }, [=](std::size_t i) { to[i] = from[i]; });
+  // In two places at once: a page that ends in one of them does not hold up the other.
+  const auto line = [=](std::size_t i) HWY_ATTR {
+    for (std::size_t j = 0; j < kLine; j += kLanes) hn::Stream(load(from + i + j), F(), to + i + j);
+  };
+  for (std::size_t i = head; i < head + half; i += kLine) {
+    line(i);
+    line(half + i);
+  }
+  for (std::size_t i = head + 2 * half; i < count; ++i) to[i] = from[i];
   hwy::FlushStream();
 }
 
@@ -83,6 +97,7 @@ HWY_INLINE void sum_terms(std::span<const WeightedVector> terms, const VF* weigh
   for (std::size_t t = 0; t < count; ++t) {
     const VF weight = kTerms == 0 ? hn::Set(F(), terms[t].weight) : weights[t];
     const float* const from = (kTerms == 0 ? terms[t].x.data() : x[t]) + i;
+    fetch_behind<4 * kLanes>(from);
     for (std::size_t j = 0; j < 4; ++j) {
       const VF term = hn::Mul(weight, load(from + j * kLanes));
       sum[j] = t == 0 ? term : hn::Add(sum[j], term);
@@ -115,12 +130,7 @@ void sum_of_terms(std::span<const WeightedVector> terms, std::size_t first, floa
   for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
     VF sum[4];
     sum_terms<kTerms>(terms, weights, x, kTerms == 0 ? first + i : i, sum);
-    for (std::size_t j = 0; j < 4; ++j) {
-      if (lines)
-        hn::Stream(sum[j], F(), out + i + j * kLanes);
-      else
-        store(sum[j], out + i + j * kLanes);
-    }
+    for (std::size_t j = 0; j < 4; ++j) put(sum[j], out + i + j * kLanes, lines);
   }
   for (; i < count; ++i) one(i);
   if (lines) hwy::FlushStream();
@@ -141,12 +151,142 @@ void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, floa
   }
 }
 
+// One kSumChunk, or less, of a pass that sums squares on its way, in the lanes of kernels/reduce.h: lanes(i, v) does elements i .. i+31 and
+// leaves in v what is squared, one(i) does an element and returns that.
+constexpr std::size_t kSummedVectors = kSumLanes / kLanes;
+
+template <class Lanes, class One>
+HWY_INLINE double squares_of(std::size_t count, const Lanes& lanes, const One& one) {
+  const D d;
+  const hn::Half<F> half;
+  hn::Vec<D> sum[2 * kSummedVectors];
+  for (auto& s : sum) s = hn::Zero(d);
+  std::size_t i = 0;
+  for (; i + kSumLanes <= count; i += kSumLanes) {
+    VF v[kSummedVectors];
+    lanes(i, v);
+    for (std::size_t k = 0; k < kSummedVectors; ++k) {
+      const auto lower = hn::PromoteTo(d, hn::LowerHalf(half, v[k])), upper = hn::PromoteTo(d, hn::UpperHalf(half, v[k]));
+      sum[2 * k] = hn::Add(sum[2 * k], hn::Mul(lower, lower));
+      sum[2 * k + 1] = hn::Add(sum[2 * k + 1], hn::Mul(upper, upper));
+    }
+  }
+  alignas(64) double all[kSumLanes];
+  for (std::size_t k = 0; k < 2 * kSummedVectors; ++k) hn::Store(sum[k], d, all + k * kLanes / 2);
+  for (std::size_t l = 0; i + l < count; ++l) {
+    const double v = one(i + l);
+    all[l] += v * v;
+  }
+  return fold_lanes(all);
+}
+
+// Calls chunk(at, count) for each kSumChunk.
+template <class OfChunk>
+HWY_INLINE void sums_of_chunks(std::size_t count, double* sums, const OfChunk& chunk) {
+  for (std::size_t at = 0; at < count; at += kSumChunk) *sums++ = chunk(at, std::min(kSumChunk, count - at));
+}
+
+template <std::size_t kOthers>
+void mix_of(std::span<const WeightedVector> others, std::size_t first, const float* x, float* out, std::size_t count, bool lines, double* sums) {
+  const std::size_t n = kOthers == 0 ? others.size() : kOthers;
+  VF weights[kOthers + 1];
+  const float* from[kOthers + 1] = {};
+  for (std::size_t t = 0; t < kOthers; ++t) {
+    weights[t] = hn::Set(F(), others[t].weight);
+    from[t] = others[t].x.data() + first;
+  }
+  const auto lanes = [=](std::size_t i, VF(&move)[kSummedVectors]) HWY_ATTR {
+    fetch_behind<kSumLanes>(x + i);
+    VF own[kSummedVectors];
+    for (std::size_t v = 0; v < kSummedVectors; ++v) {
+      own[v] = load(x + i + v * kLanes);
+      move[v] = hn::Zero(F());
+    }
+    for (std::size_t t = 0; t < n; ++t) {
+      const VF weight = kOthers == 0 ? hn::Set(F(), others[t].weight) : weights[t];
+      const float* const other = (kOthers == 0 ? others[t].x.data() + first : from[t]) + i;
+      fetch_behind<kSumLanes>(other);
+      for (std::size_t v = 0; v < kSummedVectors; ++v) move[v] = hn::Add(move[v], hn::Mul(weight, hn::Sub(load(other + v * kLanes), own[v])));
+    }
+    for (std::size_t v = 0; v < kSummedVectors; ++v) put(hn::Add(own[v], move[v]), out + i + v * kLanes, lines);
+  };
+  const auto one = [=](std::size_t i) {
+    const float own = x[i];
+    float move = 0;
+    for (const WeightedVector& other : others) move += other.weight * (other.x[first + i] - own);
+    out[i] = own + move;
+    return move;
+  };
+  sums_of_chunks(count, sums, [&](std::size_t at, std::size_t size) HWY_ATTR {
+    return squares_of(size, [=](std::size_t i, VF(&move)[kSummedVectors]) HWY_ATTR { lanes(at + i, move); }, [=](std::size_t i) { return one(at + i); });
+  });
+  if (lines) hwy::FlushStream();
+}
+
+HWY_INLINE bool whole_lines(bool streaming, const float* to) { return streaming && reinterpret_cast<std::uintptr_t>(to) % 64 == 0; }
+
+void mix(std::span<const WeightedVector> others, std::size_t first, const float* x, float* out, std::size_t count, bool streaming, double* sums) {
+  const bool lines = whole_lines(streaming, out);
+  switch (others.size()) {
+    case 1:
+      return mix_of<1>(others, first, x, out, count, lines, sums);
+    case 2:
+      return mix_of<2>(others, first, x, out, count, lines, sums);
+    case 3:
+      return mix_of<3>(others, first, x, out, count, lines, sums);
+    default:
+      return mix_of<0>(others, first, x, out, count, lines, sums);
+  }
+}
+
+void copy_and_norm(const float* from, float* to, std::size_t count, bool streaming, double* sums) {
+  const bool lines = whole_lines(streaming, to);
+  sums_of_chunks(count, sums, [=](std::size_t at, std::size_t size) HWY_ATTR {
+    return squares_of(
+        size,
+        [=](std::size_t i, VF(&v)[kSummedVectors]) HWY_ATTR {
+          for (std::size_t k = 0; k < kSummedVectors; ++k) {
+            v[k] = load(from + at + i + k * kLanes);
+            put(v[k], to + at + i + k * kLanes, lines);
+          }
+        },
+        [=](std::size_t i) { return to[at + i] = from[at + i]; });
+  });
+  if (lines) hwy::FlushStream();
+}
+
+void narrow(double a, const double* x, float* to, std::size_t count, bool streaming, double* sums) {
+  const bool lines = whole_lines(streaming, to);
+  const D d;
+  const hn::Half<F> half;
+  const auto by = hn::Set(d, a);
+  sums_of_chunks(count, sums, [=](std::size_t at, std::size_t size) HWY_ATTR {
+    return squares_of(
+        size,
+        [=](std::size_t i, VF(&v)[kSummedVectors]) HWY_ATTR {
+          fetch_behind<2 * kSumLanes>(reinterpret_cast<const float*>(x + at + i));
+          for (std::size_t k = 0; k < kSummedVectors; ++k) {
+            const double* const from = x + at + i + k * kLanes;
+            const auto lower = hn::DemoteTo(half, hn::Mul(by, hn::LoadU(d, from)));
+            const auto upper = hn::DemoteTo(half, hn::Mul(by, hn::LoadU(d, from + kLanes / 2)));
+            v[k] = hn::Combine(F(), upper, lower);
+            put(v[k], to + at + i + k * kLanes, lines);
+          }
+        },
+        [=](std::size_t i) { return to[at + i] = static_cast<float>(a * x[at + i]); });
+  });
+  if (lines) hwy::FlushStream();
+}
+
 std::uint32_t largest(const float* x, const float* y, std::size_t count) {
   VI most[4] = {hn::Zero(I()), hn::Zero(I()), hn::Zero(I()), hn::Zero(I())};
   std::size_t i = 0;
   const auto at = [=](std::size_t k) HWY_ATTR { return y == nullptr ? load(x + k) : hn::Sub(load(x + k), load(y + k)); };
-  for (; i + 4 * kLanes <= count; i += 4 * kLanes)
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    fetch_behind<4 * kLanes>(x + i);
+    if (y != nullptr) fetch_behind<4 * kLanes>(y + i);
     for (std::size_t j = 0; j < 4; ++j) most[j] = hn::Max(most[j], magnitudes(at(i + j * kLanes)));
+  }
   const VI all = hn::Max(hn::Max(most[0], most[1]), hn::Max(most[2], most[3]));
   auto found = static_cast<std::uint32_t>(hn::GetLane(hn::MaxOfLanes(I(), all)));
   for (; i < count; ++i) found = std::max(found, magnitude_bits(y == nullptr ? x[i] : x[i] - y[i]));
@@ -195,7 +335,7 @@ HWY_INLINE double sum_of(const float* x, const float* y, std::size_t count) {
   hn::Vec<D> sum[kParts];
   for (std::size_t p = 0; p < kParts; ++p) sum[p] = hn::Zero(d);
   std::size_t i = 0;
-  for (; i + kSumLanes <= count; i += kSumLanes)
+  for (; i + kSumLanes <= count; i += kSumLanes) {
     for (std::size_t p = 0; p < kParts; ++p) {
       const auto a = hn::LoadU(half, x + i + p * kDoubles);
       if constexpr (kTerms == SumOf::magnitudes) {
@@ -211,6 +351,7 @@ HWY_INLINE double sum_of(const float* x, const float* y, std::size_t count) {
         }
       }
     }
+  }
   alignas(64) double lanes[kSumLanes];
   for (std::size_t p = 0; p < kParts; ++p) hn::Store(sum[p], d, lanes + p * kDoubles);
   for (std::size_t l = 0; i + l < count; ++l) {
@@ -296,6 +437,9 @@ const char* add_vectors(Kernels* to) {
   to->scale = scale;
   to->axpy = axpy;
   to->weighted_sum = weighted_sum;
+  to->mix = mix;
+  to->copy_and_norm = copy_and_norm;
+  to->narrow = narrow;
   to->find = find;
   return hwy::TargetName(HWY_TARGET);
 }

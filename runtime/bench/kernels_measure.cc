@@ -16,6 +16,7 @@
 #include "kernels/compressor.h"
 #include "kernels/parallel.h"
 #include "kernels/vector.h"
+#include "runtime/bench/memory_limits.h"
 #include "runtime/bench/torch_reference.h"
 
 namespace gossamer {
@@ -130,6 +131,12 @@ void must(bool done) { GOSSAMER_CHECK(done, "a kernel of the benchmark failed");
 
 void Bench::add_vectors(Stream& stream) {
   add({"snapshot copy", 8, false, [&] { copy(stream, x(), out()); }, "std::memcpy", [&] { std::memcpy(out().data(), x().data(), 4 * n_); }});
+  // What mixing would take if it were only its four streams.
+  add({"roof of mixing: 3 read, 1 written", 16, false, [&] {
+         parallel_for(stream, n_, 16384, [&](std::uint64_t begin, std::uint64_t end) {
+           bench::merge_memory(x().data() + begin, y().data() + begin, z().data() + begin, out().data() + begin, end - begin);
+         });
+       }});
   add({"mix of 3", 16, false,
        [&] {
          const WeightedVector terms[] = {{0.5f, x()}, {0.25f, y()}, {0.25f, z()}};
@@ -144,6 +151,11 @@ void Bench::add_vectors(Stream& stream) {
            axpy(0.25f, part(z()), part(out()));
          });
        }, true});
+  add({"mix of 3 and norm of the move", 16, false, [&] {
+         const WeightedVector others[] = {{0.25f, y()}, {0.25f, z()}};
+         must(mix(stream, others, x(), out()).has_value());
+       }});
+  add({"copy and norm", 8, false, [&] { must(copy_and_norm(stream, x(), out()) > 0); }});
   add({"mix of 2 mailboxes minus own", 16, false, [&] {
          const auto none = codec({.codec = CodecId::none});
          const WeightedPayload payloads[] = {{std::as_bytes(y()), 0.25f}, {std::as_bytes(z()), 0.25f}};
@@ -260,12 +272,12 @@ Result<> Bench::run(std::size_t threads, const std::function<void(const KernelRo
   add_low_rank(*stream);
   const std::function<void()> limit_copy = [&] {
     parallel_for(*stream, n_, 16384, [&](std::uint64_t begin, std::uint64_t end) {
-      best_kernels().copy(x().data() + begin, out().data() + begin, end - begin, true);
+      bench::copy_memory(x().data() + begin, out().data() + begin, end - begin);
     });
   };
   const std::function<void()> limit_read = [&] {
     parallel_for(*stream, n_, 16384, [&](std::uint64_t begin, std::uint64_t end) {
-      must(best_kernels().largest(x().data() + begin, nullptr, end - begin) > 0);
+      must(bench::read_memory(x().data() + begin, end - begin) != 0);
     });
   };
   std::vector<bench::TorchTime> beside;

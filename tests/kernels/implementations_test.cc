@@ -2,6 +2,7 @@
 // special values, for every code, source and target.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 #include "kernels/codes.h"
@@ -91,7 +92,7 @@ TEST(Implementations, AreNamedAndComplete) {
   for (const Kernels* kernels : all_kernels()) {
     best_is_among_them = best_is_among_them || std::string(kernels->name) == best_kernels().name;
     EXPECT_TRUE(kernels->encode && kernels->decode && kernels->largest && kernels->largest_coded && kernels->sum && kernels->copy && kernels->scale &&
-                kernels->axpy && kernels->weighted_sum && kernels->find && kernels->times && kernels->transposed_times && kernels->outer)
+                kernels->axpy && kernels->weighted_sum && kernels->mix && kernels->copy_and_norm && kernels->narrow && kernels->find && kernels->times && kernels->transposed_times && kernels->outer)
         << kernels->name;
   }
   EXPECT_TRUE(best_is_among_them);
@@ -260,6 +261,81 @@ TEST(Implementations, DoVectorsLikeTheReference) {
               ASSERT_TRUE(same_bits(std::span(out).subspan(shift), {at(0), n}));
             }
         }
+      }
+}
+
+// Several parts of a sum, tails, in place and elsewhere, unaligned, any number of others; and what is no number shows in its sum.
+TEST(Implementations, MixLikeTheReference) {
+  for (const std::size_t n : {0u, 1u, 31u, 32u, 33u, 127u, 128u, 1000u, 4095u, 4096u, 4097u, 9000u})
+    for (std::size_t kind = 0; kind < kAwkwardKinds; ++kind)
+      for (const std::size_t others : {0u, 1u, 2u, 3u, 4u, 6u}) {
+        constexpr std::size_t kFirst = 5;
+        std::vector<std::vector<float>> models;
+        std::vector<WeightedVector> terms;
+        for (std::size_t t = 0; t < others; ++t) models.push_back(awkward_vector(kFirst + n, kind, t + 2, 0x1p60f));
+        for (std::size_t t = 0; t < others; ++t) terms.push_back({t == 1 ? -0.75f : 0.3f / static_cast<float>(t + 1), models[t]});
+        const auto x = awkward_vector(n, kind, 1, 0x1p60f);
+        const auto mixed_by = [&](const Kernels& kernels, bool in_place, bool streaming, std::size_t shift) {
+          AlignedBuffer<float> own(n + shift), out(n + shift);
+          std::copy(x.begin(), x.end(), own.data() + shift);
+          std::vector<double> sums(n / kSumChunk + 1, -1.0);
+          float* const to = (in_place ? own : out).data() + shift;
+          kernels.mix(terms, kFirst, own.data() + shift, to, n, streaming, sums.data());
+          return std::pair(std::vector<float>(to, to + n), sums);
+        };
+        const auto [expected, expected_sums] = mixed_by(scalar_kernels(), false, false, 0);
+        for (const Kernels* kernels : all_kernels())
+          for (const bool in_place : {false, true})
+            for (const bool streaming : {false, true})
+              for (const std::size_t shift : {0u, 1u}) {
+                if (in_place && streaming) continue;
+                const auto [got, sums] = mixed_by(*kernels, in_place, streaming, shift);
+                ASSERT_TRUE(same_bits(got, expected)) << kernels->name << " n " << n << " others " << others << " kind " << kind;
+                ASSERT_EQ(sums, expected_sums) << kernels->name << " n " << n << " others " << others << " kind " << kind;
+              }
+      }
+}
+
+TEST(Implementations, SumWhatTheyCopyAndNarrowLikeTheReference) {
+  for (const std::size_t n : {0u, 1u, 31u, 32u, 33u, 127u, 128u, 1000u, 4095u, 4096u, 4097u, 9000u})
+    for (std::size_t kind = 0; kind < kAwkwardKinds; ++kind) {
+      const auto x = awkward_vector(n, kind, 1);
+      std::vector<double> wide(n);
+      for (std::size_t i = 0; i < n; ++i) wide[i] = static_cast<double>(x[i]) * (1 + 1e-9 * static_cast<double>(i));
+      const auto done_by = [&](const Kernels& kernels, bool streaming, std::size_t shift) {
+        AlignedBuffer<float> copied(n + shift), narrowed(n + shift);
+        std::vector<double> sums(2 * (n / kSumChunk + 1), -1.0);
+        kernels.copy_and_norm(x.data(), copied.data() + shift, n, streaming, sums.data());
+        kernels.narrow(-0.7, wide.data(), narrowed.data() + shift, n, streaming, sums.data() + sums.size() / 2);
+        std::vector<float> all(copied.data() + shift, copied.data() + shift + n);
+        all.insert(all.end(), narrowed.data() + shift, narrowed.data() + shift + n);
+        return std::pair(all, sums);
+      };
+      const auto [expected, expected_sums] = done_by(scalar_kernels(), false, 0);
+      ASSERT_TRUE(same_bits(std::span(expected).first(n), x));
+      for (const Kernels* kernels : all_kernels())
+        for (const bool streaming : {false, true})
+          for (const std::size_t shift : {0u, 1u}) {
+            const auto [got, sums] = done_by(*kernels, streaming, shift);
+            ASSERT_TRUE(same_bits(got, expected)) << kernels->name << " n " << n << " kind " << kind;
+            ASSERT_EQ(sums, expected_sums) << kernels->name << " n " << n << " kind " << kind;
+          }
+    }
+}
+
+TEST(Implementations, ShowInTheSumOfAMixWhatIsNoNumber) {
+  const auto x = normal_vector(5000);
+  for (const Kernels* kernels : all_kernels())
+    for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::max()})
+      for (std::size_t at = 0; at < x.size(); at += at < 70 ? 1 : 511) {
+        auto other = x;
+        other[at] = value;
+        std::vector<float> out(x.size());
+        double sums[2] = {};
+        const WeightedVector term{4.0f, other};  // four times the largest float is none
+        kernels->mix({&term, 1}, 0, x.data(), out.data(), x.size(), false, sums);
+        ASSERT_FALSE(std::isfinite(sums[at / kSumChunk])) << kernels->name << " " << at;
+        ASSERT_TRUE(std::isfinite(sums[1 - at / kSumChunk])) << kernels->name << " " << at;
       }
 }
 

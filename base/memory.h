@@ -6,9 +6,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <span>
+#include <typeindex>
 #include <utility>
+#include <vector>
 
 namespace gossamer {
 
@@ -38,6 +41,26 @@ class Stream {
   virtual void run(std::size_t parts, Part part, void* context) {
     for (std::size_t p = 0; p < parts; ++p) part(context, p);
   }
+
+  // A T that lasts as long as the stream: what one call allocates and leaves to the next, since memory that comes from the system anew
+  // costs a page fault for every 4 KiB.  By one thread at a time, and not by a call within another one that keeps the same T.
+  template <class T>
+  T& keep() {
+    for (const Kept& kept : kept_)
+      if (kept.type == typeid(T)) return *static_cast<T*>(kept.value.get());
+    return *static_cast<T*>(kept_.emplace_back(Kept{typeid(T), std::make_shared<T>()}).value.get());
+  }
+
+  Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+ private:
+  struct Kept {
+    std::type_index type;
+    std::shared_ptr<void> value;
+  };
+  std::vector<Kept> kept_;
 };
 
 // Host memory aligned to a cache line (64 bytes), zeroed, movable, not copyable.

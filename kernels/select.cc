@@ -46,6 +46,13 @@ struct Found {
   }
 };
 
+// What a selection leaves to the next one on its stream.
+struct Scratch {
+  std::vector<float> sample;
+  std::vector<Found> found;
+  std::vector<std::uint32_t> members;
+};
+
 // Elements `first` .. `first` + `count` of magnitude `least` or more.
 void find(const Kernels& kernels, const Vector& v, std::size_t first, std::size_t count, std::uint32_t least, Found* found) {
   found->reserve(count + 2);
@@ -56,15 +63,18 @@ void find(const Kernels& kernels, const Vector& v, std::size_t first, std::size_
 }
 
 // All parts, in order; nothing when there are more than `most` elements.
-std::optional<std::vector<Found>> find_all(Stream& stream, const Kernels& kernels, const Vector& v, std::uint32_t least, std::size_t most) {
+std::optional<std::span<const Found>> find_all(Stream& stream, const Kernels& kernels, const Vector& v, std::uint32_t least, std::size_t most,
+                                               Scratch* scratch) {
   // Also without threads: what a part finds stays small, and never moves to a page that the system has yet to clear.
   const std::uint64_t parts = std::min<std::uint64_t>(std::max<std::uint64_t>(8 * stream.width(), v.count >> 20), (v.count + kElementsOfPart - 1) / kElementsOfPart);
-  std::vector<Found> found(parts);
+  if (scratch->found.size() < parts) scratch->found.resize(parts);
+  const std::span<Found> found = std::span(scratch->found).first(parts);
   std::atomic<std::size_t> total = 0;
   parallel_for(stream, parts, 1, [&](std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t p = begin; p < end; ++p) {
       const std::size_t from = v.count / parts * p + std::min(p, v.count % parts), to = v.count / parts * (p + 1) + std::min(p + 1, v.count % parts);
       found[p].begin = from;
+      found[p].count = 0;
       for (std::size_t i = from; i < to && total.load(std::memory_order_relaxed) <= most; i += kBlock) {
         const std::size_t before = found[p].count;
         find(kernels, v, i, std::min(kBlock, to - i), least, &found[p]);
@@ -76,7 +86,7 @@ std::optional<std::vector<Found>> find_all(Stream& stream, const Kernels& kernel
   return found;
 }
 
-std::size_t count_of(const std::vector<Found>& found) {
+std::size_t count_of(std::span<const Found> found) {
   std::size_t count = 0;
   for (const Found& part : found) count += part.count;
   return count;
@@ -89,7 +99,7 @@ struct Cut {
 
 // The k-th largest magnitude of some lists of values, which have at least k, none below `least`: by counting the leading bits of
 // how far they are above it, then among those that share them.
-Cut cut_among(std::span<const std::span<const float>> lists, std::size_t k, std::uint32_t least) {
+Cut cut_among(std::span<const std::span<const float>> lists, std::size_t k, std::uint32_t least, std::vector<std::uint32_t>* scratch) {
   constexpr std::size_t kBins = 2048;
   std::uint32_t most = least;
   for (const auto list : lists)
@@ -100,7 +110,8 @@ Cut cut_among(std::span<const std::span<const float>> lists, std::size_t k, std:
     for (const float value : list) ++histogram[(magnitude_bits(value) - least) >> shift];
   std::size_t bin = kBins - 1, rank = k;
   while (histogram[bin] < rank) rank -= histogram[bin--];
-  std::vector<std::uint32_t> members(histogram[bin] + 1);  // one more is written to before it is known not to stay
+  std::vector<std::uint32_t>& members = *scratch;
+  members.resize(histogram[bin] + 1);  // one more is written to before it is known not to stay
   std::size_t count = 0;
   for (const auto list : lists)
     for (const float value : list) {
@@ -115,11 +126,12 @@ Cut cut_among(std::span<const std::span<const float>> lists, std::size_t k, std:
 }
 
 // A magnitude that probably a few more than k elements reach, from runs of neighbours spread over the vector.
-std::uint32_t sampled_threshold(const Vector& v, std::size_t k) {
+std::uint32_t sampled_threshold(const Vector& v, std::size_t k, Scratch* scratch) {
   // At least 64 of the sample are among the k.
   const std::size_t wanted = std::max<std::size_t>(std::min<std::size_t>(65536, v.count / 16), static_cast<std::size_t>(64.0 * static_cast<double>(v.count) / static_cast<double>(k)));
   const std::size_t runs = wanted / kRun, stride = v.count / runs;
-  std::vector<float> sample(runs * kRun);
+  std::vector<float>& sample = scratch->sample;
+  sample.resize(runs * kRun);
   for (std::size_t r = 0; r < runs; ++r) {
     // Anywhere in the stride, so that no pattern of the vector is met again and again.
     const std::size_t at = r * stride + static_cast<std::size_t>((r * 0x9E3779B97F4A7C15u >> 32) * (stride - kRun + 1) >> 32);
@@ -127,7 +139,7 @@ std::uint32_t sampled_threshold(const Vector& v, std::size_t k) {
   }
   const double share = static_cast<double>(k) / static_cast<double>(v.count) * static_cast<double>(sample.size());
   const std::span<const float> all = sample;
-  return cut_among({&all, 1}, std::min(sample.size(), static_cast<std::size_t>(share + 4 * std::sqrt(share)) + 1), 0).magnitude;
+  return cut_among({&all, 1}, std::min(sample.size(), static_cast<std::size_t>(share + 4 * std::sqrt(share)) + 1), 0, &scratch->members).magnitude;
 }
 
 // The k-th largest of all, by counting: 11, 10 and 10 bits of the magnitude.
@@ -170,7 +182,7 @@ std::size_t keep(const Found& found, std::uint32_t cut, std::size_t* equal, std:
 }
 
 // The k elements, of parts that hold them all.
-void keep_all(Stream& stream, const std::vector<Found>& found, const Cut& cut, Selection* selection) {
+void keep_all(Stream& stream, std::span<const Found> found, const Cut& cut, Selection* selection) {
   struct Share {
     std::size_t above = 0, equal = 0, count = 0, at = 0;
   };
@@ -206,11 +218,12 @@ bool all_numbers(const std::vector<float>& values) {
 
 bool select_at_least(Stream& stream, const Kernels& kernels, const float* x, const float* y, std::size_t count, std::uint32_t least,
                      Selection* selection) {
-  *selection = {};
-  const auto found = find_all(stream, kernels, {x, y, count}, least, count);
-  selection->indices.reserve(count_of(*found));
-  selection->values.reserve(count_of(*found));
-  for (const Found& part : *found) {
+  const std::span<const Found> found = *find_all(stream, kernels, {x, y, count}, least, count, &stream.keep<Scratch>());
+  selection->indices.clear();
+  selection->values.clear();
+  selection->indices.reserve(count_of(found));
+  selection->values.reserve(count_of(found));
+  for (const Found& part : found) {
     for (std::size_t i = 0; i < part.count; ++i) selection->indices.push_back(part.begin + part.indices[i]);
     selection->values.insert(selection->values.end(), part.all().begin(), part.all().end());
   }
@@ -227,12 +240,13 @@ bool select_largest(Stream& stream, const Kernels& kernels, const float* x, cons
   // A sample pays where it is small beside the vector, and what it finds beside the sample.
   const double share = static_cast<double>(k) / static_cast<double>(count);
   if (count >= (1 << 18) && share <= 0.125 && 64 / share <= static_cast<double>(count) / 16) {
-    const std::uint32_t least = sampled_threshold(v, k);
+    Scratch& scratch = stream.keep<Scratch>();
+    const std::uint32_t least = sampled_threshold(v, k, &scratch);
     if (least >= kInfinityBits) return false;
-    if (const auto found = find_all(stream, kernels, v, least, 2 * k + kBlock); found && count_of(*found) >= k) {
+    if (const auto found = find_all(stream, kernels, v, least, 2 * k + kBlock, &scratch); found && count_of(*found) >= k) {
       std::vector<std::span<const float>> values;
       for (const Found& part : *found) values.push_back(part.all());
-      keep_all(stream, *found, cut_among(values, k, least), selection);
+      keep_all(stream, *found, cut_among(values, k, least, &scratch.members), selection);
       return all_numbers(selection->values);
     }
   }

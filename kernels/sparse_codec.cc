@@ -48,6 +48,12 @@ void scatter(Stream& stream, const Chunk& chunk, std::span<const std::uint64_t> 
   });
 }
 
+// What encoding leaves to the next call on its stream.
+struct EncodeScratch {
+  Selection selection;
+  std::vector<float> sent;
+};
+
 class SparseCodec final : public Compressor {
  public:
   SparseCodec(const CompressionOptions& options, const Kernels& kernels)
@@ -180,8 +186,7 @@ Result<std::size_t> SparseCodec::encode(Stream& stream, std::span<const float> x
   GOSSAMER_CHECK(encoded.size() >= capacity(layout), "less room than capacity()");
   const ChunkTable chunks = format_.table(layout);
   std::size_t used = kCodecHeaderSize;
-  Selection selection;
-  std::vector<float> sent;
+  auto& [selection, sent] = stream.keep<EncodeScratch>();
   for (const Chunk& chunk : chunks.chunks()) {
     const bool numbers = choose(stream, x.data(), replica.empty() ? nullptr : replica.data(), chunk, seed, &selection);
     std::byte* to = encoded.data() + used;

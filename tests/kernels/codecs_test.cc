@@ -1,5 +1,6 @@
 // What each codec promises beyond the interface.
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <bit>
@@ -191,6 +192,42 @@ TEST(TopK, DoesNotDependOnWhatTheSampleSaw) {
       }
     }
   }
+}
+
+// What a call leaves in its stream is memory and nothing else, whatever was selected from before.
+TEST(TopK, DoesNotDependOnWhatItsStreamDidBefore) {
+  ThreadedStream used(2);
+  const auto x = normal_vector(std::size_t{1} << 20);
+  for (const std::size_t n : {x.size(), std::size_t{300000}, std::size_t{1000}, x.size() - 77, std::size_t{1}, x.size()})
+    for (const std::size_t k : {n / 100 + 1, n / 20 + 1, n}) {
+      ThreadedStream fresh(2);
+      Selection expected, found;
+      ASSERT_TRUE(select_largest(fresh, best_kernels(), x.data(), nullptr, n, k, &expected));
+      ASSERT_TRUE(select_largest(used, best_kernels(), x.data(), nullptr, n, k, &found));
+      EXPECT_TRUE(found.indices == expected.indices && found.values == expected.values) << n << " " << k;
+      ASSERT_TRUE(select_at_least(fresh, best_kernels(), x.data(), nullptr, n, 0x40000000u, &expected));
+      ASSERT_TRUE(select_at_least(used, best_kernels(), x.data(), nullptr, n, 0x40000000u, &found));
+      EXPECT_TRUE(found.indices == expected.indices && found.values == expected.values) << n;
+    }
+}
+
+TEST(TopK, TakesMemoryFromTheSystemOnlyOnce) {
+  const auto codec = make_compressor({.codec = CodecId::top_k, .ratio = 0.02}).value();
+  const auto x = normal_vector(std::size_t{1} << 22);
+  auto replica = normal_vector(x.size(), 2);
+  const Layout layout = Layout::flat(x.size());
+  std::vector<std::byte> payload(codec->capacity(layout));
+  Stream stream;
+  const auto faults = [&] {
+    rusage before{}, after{};
+    getrusage(RUSAGE_SELF, &before);
+    EXPECT_TRUE(codec->encode_difference(stream, x, replica, layout, 1, payload));
+    getrusage(RUSAGE_SELF, &after);
+    return after.ru_minflt - before.ru_minflt;
+  };
+  faults();
+  faults();
+  EXPECT_LT(faults(), 100);  // of 4 KiB; what is selected takes 245 of them
 }
 
 TEST(TopK, SeesNaNAmongManyElements) {

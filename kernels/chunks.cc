@@ -26,12 +26,6 @@ ChunkTable::ChunkTable(const Layout& layout, Scope scope, Code code) {
   for (std::size_t t = 0; t < tensors.size(); ++t) add(t, tensors[t].offset, tensors[t].count);
 }
 
-std::size_t ChunkTable::chunk_of(std::uint64_t tile) const {
-  const auto behind = std::upper_bound(chunks_.begin(), chunks_.end(), tile,
-                                       [](std::uint64_t t, const Chunk& chunk) { return t < chunk.first_tile; });
-  return static_cast<std::size_t>(behind - chunks_.begin()) - 1;
-}
-
 std::string describe_element(const Layout& layout, std::size_t element) {
   for (const Tensor& tensor : layout.tensors())
     if (element >= tensor.offset && element - tensor.offset < tensor.count)

@@ -5,6 +5,7 @@
 // one launch, serves them all.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -26,6 +27,19 @@ struct Chunk {
   std::size_t codes = 0;         // where its codes begin in the section of codes, in bytes
 };
 
+// Calls visit(chunk, first unit within it, units) for the parts of chunks that make up units begin .. end-1: of consecutive chunks, of which
+// first_of says where in the numbering through them all they begin, and count_of how many units they have, at least one.
+template <class AnyChunk, class FirstOf, class CountOf, class Visit>
+void for_parts(const std::vector<AnyChunk>& chunks, std::uint64_t begin, std::uint64_t end, const FirstOf& first_of, const CountOf& count_of, const Visit& visit) {
+  if (begin >= end) return;
+  const auto behind = std::upper_bound(chunks.begin(), chunks.end(), begin, [&](std::uint64_t at, const AnyChunk& chunk) { return at < first_of(chunk); });
+  for (auto chunk = behind - 1; begin < end; ++chunk) {
+    const std::uint64_t first = first_of(*chunk), until = std::min<std::uint64_t>(end, first + count_of(*chunk));
+    visit(*chunk, begin - first, until - begin);
+    begin = until;
+  }
+}
+
 class ChunkTable {
  public:
   ChunkTable(const Layout& layout, Scope scope, Code code);
@@ -38,17 +52,10 @@ class ChunkTable {
   // Calls visit(chunk, first tile within it, tiles) for the parts of chunks that make up tiles begin .. end-1.
   template <class Visit>
   void for_tiles(std::uint64_t begin, std::uint64_t end, Visit visit) const {
-    for (std::size_t c = chunk_of(begin); begin < end; ++c) {
-      const Chunk& chunk = chunks_[c];
-      const std::uint64_t behind = chunk.first_tile + tile_count(chunk.count), until = end < behind ? end : behind;
-      visit(chunk, begin - chunk.first_tile, until - begin);
-      begin = until;
-    }
+    for_parts(chunks_, begin, end, [](const Chunk& chunk) { return chunk.first_tile; }, [](const Chunk& chunk) { return tile_count(chunk.count); }, visit);
   }
 
  private:
-  std::size_t chunk_of(std::uint64_t tile) const;
-
   std::vector<Chunk> chunks_;
   std::uint64_t tiles_ = 0;
   std::size_t code_bytes_ = 0;

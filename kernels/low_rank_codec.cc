@@ -196,17 +196,7 @@ void LowRankCodec::add(Stream& stream, std::span<const WeightedBody> bodies, con
           }
           from[p] = {.codes = reinterpret_cast<const std::byte*>(source), .weight = bodies[p].weight};
         }
-        const auto from_element = [at](auto vector) { return vector.empty() ? nullptr : vector.data() + at; };
-        kernels_.decode({.how = {.code = Code::f32},
-                         .target = into.target,
-                         .from = from,
-                         .count = count,
-                         .own = from_element(into.own),
-                         .out = from_element(into.out),
-                         .sum = from_element(into.sum),
-                         .wide = from_element(into.wide),
-                         .wide_weight = into.wide_weight,
-                         .streaming = streaming});
+        kernels_.decode(tiles_into(into, at, count, {.code = Code::f32}, from, streaming));
       }
     });
   });

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "kernels/chunks.h"
 #include "kernels/codes.h"
 
 namespace gossamer {
@@ -28,11 +27,6 @@ LowRankTable::LowRankTable(const Layout& layout, std::size_t rank) {
     floats_ += chunk.matrix() ? rank * (chunk.rows + chunk.columns) : chunk.count;
     chunks_.push_back(chunk);
   }
-}
-
-std::size_t LowRankTable::chunk_of(std::size_t element) const {
-  const auto behind = std::upper_bound(chunks_.begin(), chunks_.end(), element, [](std::size_t e, const LowRankChunk& chunk) { return e < chunk.first; });
-  return static_cast<std::size_t>(behind - chunks_.begin()) - 1;
 }
 
 std::vector<LowRankPart> parts_of(const LowRankChunk& chunk, std::size_t rank) {

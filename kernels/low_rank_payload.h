@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/layout.h"
+#include "kernels/chunks.h"
 #include "kernels/codec_header.h"
 #include "kernels/compressor.h"
 #include "kernels/tiles.h"
@@ -43,17 +44,10 @@ class LowRankTable {
   // Calls visit(chunk, first element within it, elements) for what makes up elements begin .. end-1 of the vector.
   template <class Visit>
   void for_elements(std::size_t begin, std::size_t end, Visit visit) const {
-    for (std::size_t c = chunk_of(begin); begin < end; ++c) {
-      const LowRankChunk& chunk = chunks_[c];
-      const std::size_t behind = chunk.first + chunk.count, until = end < behind ? end : behind;
-      visit(chunk, begin - chunk.first, until - begin);
-      begin = until;
-    }
+    for_parts(chunks_, begin, end, [](const LowRankChunk& chunk) { return chunk.first; }, [](const LowRankChunk& chunk) { return chunk.count; }, visit);
   }
 
  private:
-  std::size_t chunk_of(std::size_t element) const;
-
   std::vector<LowRankChunk> chunks_;
   std::size_t floats_ = 0;
   std::uint64_t hash_ = 0;

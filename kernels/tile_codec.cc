@@ -95,20 +95,8 @@ class TileCodec final : public Compressor {
                      .one_scale = options_.one_scale,
                      .weight = payloads[p].weight};
         }
-        const std::size_t first = tile * kTile, at = chunk.first + first;
-        const auto from_element = [at](auto vector) { return vector.empty() ? nullptr : vector.data() + at; };
-        const std::size_t count = std::min<std::size_t>(tiles * kTile, chunk.count - first);
-        const DecodeTiles job{.how = how_,
-                              .target = into.target,
-                              .from = from,
-                              .count = count,
-                              .own = from_element(into.own),
-                              .out = from_element(into.out),
-                              .sum = from_element(into.sum),
-                              .wide = from_element(into.wide),
-                              .wide_weight = into.wide_weight,
-                              .streaming = streaming};
-        if (kernels_.decode(job) >= kInfinityBits) numbers = false;
+        const std::size_t first = tile * kTile, count = std::min<std::size_t>(tiles * kTile, chunk.count - first);
+        if (kernels_.decode(tiles_into(into, chunk.first + first, count, how_, from, streaming)) >= kInfinityBits) numbers = false;
       });
     });
     if (seen_after && !numbers) {

@@ -37,4 +37,18 @@ void check_decode_into(std::size_t payloads, const Layout& layout, const DecodeI
   GOSSAMER_CHECK(payloads == 1 || (into.target != DecodeTo::follow && into.target != DecodeTo::wide), "one payload at a time");
 }
 
+DecodeTiles tiles_into(const DecodeInto& into, std::size_t at, std::size_t count, const Quantizer& how, std::span<const CodedTiles> from, bool streaming) {
+  const auto from_element = [at](auto vector) { return vector.empty() ? nullptr : vector.data() + at; };
+  return {.how = how,
+          .target = into.target,
+          .from = from,
+          .count = count,
+          .own = from_element(into.own),
+          .out = from_element(into.out),
+          .sum = from_element(into.sum),
+          .wide = from_element(into.wide),
+          .wide_weight = into.wide_weight,
+          .streaming = streaming};
+}
+
 }  // namespace gossamer

@@ -57,4 +57,7 @@ struct TilePayload {
 // What a caller of Compressor::decode() promises of the vectors in `into`; aborts where it does not hold.
 void check_decode_into(std::size_t payloads, const Layout& layout, const DecodeInto& into);
 
+// The inner loop's part of it: `count` elements from element `at` on, the codes of which are in `from`.
+DecodeTiles tiles_into(const DecodeInto& into, std::size_t at, std::size_t count, const Quantizer& how, std::span<const CodedTiles> from, bool streaming);
+
 }  // namespace gossamer

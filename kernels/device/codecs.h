@@ -27,8 +27,5 @@ Failure refused_vector(DeviceStream& stream, const Compressor& host, EncodeOf so
                        const Layout& layout, std::uint64_t seed);
 Failure refused_payload(DeviceStream& stream, const Compressor& host, std::span<const WeightedPayload> payloads, const Layout& layout);
 
-// The stream of a call to a device codec.
-inline DeviceStream& stream_of(Stream& stream) { return static_cast<DeviceStream&>(stream); }
-
 }  // namespace device
 }  // namespace gossamer

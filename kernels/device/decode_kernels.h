@@ -9,8 +9,6 @@
 
 namespace gossamer::device {
 
-inline constexpr unsigned kPayloadsOfPass = 16;
-
 struct DecodeWork {
   Quantizer how;
   DecodeTo target = DecodeTo::add;
@@ -41,12 +39,8 @@ struct Decode {
   GOSSAMER_HD void operator()(Warp& warp, std::uint64_t index) const {
     const bool refused = warp.ballot([&](unsigned) { return work.status->refused != 0 || work.status->bad_scale != 0; }) != 0;
     if (refused) return;
-    const std::uint64_t begin = index * kTilesOfWarp, end = begin + kTilesOfWarp < work.chunks.tiles ? begin + kTilesOfWarp : work.chunks.tiles;
-    std::uint32_t c = chunk_at(work.chunks, begin, [](const DeviceChunk& chunk) { return chunk.first_tile; });
-    for (std::uint64_t t = begin; t < end; ++t) {
-      while (c + 1 < work.chunks.count && work.chunks.table[c + 1].first_tile <= t) ++c;
+    for_tiles_of_warp(work.chunks, index, [&](std::uint32_t c, std::uint64_t tile, std::uint64_t left) {
       const DeviceChunk& chunk = work.chunks.table[c];
-      const std::uint64_t tile = t - chunk.first_tile, left = chunk.count - tile * kTile;
       const Place at{.first = chunk.first + tile * kTile,
                      .count = left < kTile ? left : kTile,
                      .codes = chunk.codes + tile * tile_stride(kCode, kTile),
@@ -55,7 +49,7 @@ struct Decode {
         whole(warp, at);
       else
         part(warp, at);
-    }
+    });
   }
 
  private:

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "kernels/codecs.h"
+#include "kernels/device/calls.h"
 #include "kernels/device/codecs.h"
 #include "kernels/device/host_twin.h"
 #include "kernels/device/low_rank_kernels.h"
@@ -67,11 +68,6 @@ struct Lists {
   FactorList longer, shorter;  // sides of the matrices
   std::uint64_t sums = 0;
 };
-
-template <class T>
-void upload(DeviceStream& stream, const std::vector<T>& from, T* to) {
-  if (!from.empty()) stream.upload(from.data(), to, from.size() * sizeof(T));
-}
 
 class LowRankCodec final : public HostTwin {
  public:
@@ -197,7 +193,7 @@ Result<std::size_t> LowRankCodec::encode(Stream& any, EncodeOf source, std::span
     Expand expand{.slices = {arrays.slices, static_cast<std::uint32_t>(lists.slices.size()), layout.size()},
                   .rank = rank_,
                   .keeps_error = source == EncodeOf::feedback,
-                  .bodies = 1,
+                  .payloads = 1,
                   .own = x.data(),
                   .out = memory,
                   .sum = seen,
@@ -206,9 +202,7 @@ Result<std::size_t> LowRankCodec::encode(Stream& any, EncodeOf source, std::span
     expand.weights[0] = 1;
     stream.launch(expand);
   }
-  Status status;
-  stream.download(arrays.status, &status, sizeof status);
-  GOSSAMER_TRY(stream.finish());
+  GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
   if (status.refused != 0) return refused_vector(stream, *host_, source, x, memory, layout, seed);
   return size;
 }
@@ -236,28 +230,17 @@ Result<> LowRankCodec::decode(Stream& any, std::span<const WeightedPayload> payl
                            .status = arrays.status});
   }
 
-  Expand work{.slices = {arrays.slices, static_cast<std::uint32_t>(lists.slices.size()), layout.size()},
-              .rank = rank_,
-              .target = into.target,
-              .own = into.own.data(),
-              .out = into.out.data(),
-              .sum = into.sum.data(),
-              .wide = into.wide.data(),
-              .wide_weight = into.wide_weight,
-              .status = arrays.status};
-  // As many at a time as a kernel takes.  Without any, assign and difference write zeros.
-  for (std::size_t p = 0; (p < payloads.size() || p == 0) && layout.size() > 0; p += kBodiesOfPass) {
-    work.goes_on = p > 0;
-    work.bodies = static_cast<unsigned>(std::min<std::size_t>(kBodiesOfPass, payloads.size() - p));
-    for (unsigned i = 0; i < work.bodies; ++i) {
-      work.from[i] = arrays.body + (p + i) * table.floats();
-      work.weights[i] = payloads[p + i].weight;
-    }
-    stream.launch(work);
-  }
-  Status status;
-  stream.download(arrays.status, &status, sizeof status);
-  GOSSAMER_TRY(stream.finish());
+  const Expand work{.slices = {arrays.slices, static_cast<std::uint32_t>(lists.slices.size()), layout.size()},
+                    .rank = rank_,
+                    .target = into.target,
+                    .own = into.own.data(),
+                    .out = into.out.data(),
+                    .sum = into.sum.data(),
+                    .wide = into.wide.data(),
+                    .wide_weight = into.wide_weight,
+                    .status = arrays.status};
+  if (layout.size() > 0) launch_passes(stream, work, payloads, [&](std::size_t p) { return arrays.body + p * table.floats(); });
+  GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
   if (status.refused != 0) return refused_payload(stream, *host_, payloads, layout);
   return {};
 }

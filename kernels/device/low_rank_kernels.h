@@ -328,8 +328,6 @@ struct MoveBody {
   }
 };
 
-inline constexpr unsigned kBodiesOfPass = 16;
-
 // Bodies back to floats: what DecodeTo asks for, or what encoding leaves in the memory.  Nothing is written where something was
 // refused.
 struct Expand {
@@ -338,9 +336,9 @@ struct Expand {
   bool keeps_error = false;  // v = x + out; out = v - decoded; sum = decoded, of one body
   DecodeTo target = DecodeTo::add;
   bool goes_on = false;  // an earlier pass has begun the sum in `out`
-  unsigned bodies = 0;
-  const float* from[kBodiesOfPass] = {};
-  float weights[kBodiesOfPass] = {};
+  unsigned payloads = 0;  // whose bodies these are
+  const float* from[kPayloadsOfPass] = {};
+  float weights[kPayloadsOfPass] = {};
   const float* own = nullptr;  // or x
   float* out = nullptr;
   float* sum = nullptr;
@@ -398,7 +396,7 @@ struct Expand {
       wide[i] += wide_weight * static_cast<double>(decoded(from[0], at));
     } else {
       float total = target == DecodeTo::add || goes_on ? out[i] : 0.0f;
-      for (unsigned p = 0; p < bodies; ++p) {
+      for (unsigned p = 0; p < payloads; ++p) {
         const float q = decoded(from[p], at);
         total += weights[p] * (target == DecodeTo::difference ? q - own[i] : q);
       }

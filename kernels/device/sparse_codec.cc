@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "kernels/codecs.h"
+#include "kernels/device/calls.h"
 #include "kernels/device/chunks.h"
 #include "kernels/device/codecs.h"
 #include "kernels/device/host_twin.h"
@@ -109,11 +110,6 @@ struct SelectionArrays {
   Rows rows;
   Counts* sums;
 };
-
-template <class T>
-void upload(DeviceStream& stream, const std::vector<T>& from, T* to) {
-  stream.upload(from.data(), to, from.size() * sizeof(T));
-}
 
 class SparseCodec final : public HostTwin {
  public:
@@ -287,7 +283,6 @@ Result<std::size_t> SparseCodec::encode(Stream& any, std::span<const float> x, f
   stream.clear(arrays.status, sizeof(Status));
   upload(stream, selections.table, arrays.table);
   upload(stream, selections.sparse, arrays.sparse);
-  Status status;
   if (format_.drawn()) {
     upload(stream, draws, draws_there);
     upload(stream, factors, factors_there);
@@ -302,8 +297,7 @@ Result<std::size_t> SparseCodec::encode(Stream& any, std::span<const float> x, f
       stream.launch(SumRows{chosen, arrays.rows, arrays.sums});
       std::vector<Counts> extras(selections.table.size());
       stream.download(arrays.sums, extras.data(), extras.size() * sizeof(Counts));
-      stream.download(arrays.status, &status, sizeof status);
-      GOSSAMER_TRY(stream.finish());
+      GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
       if (status.refused != 0) return refused();
       for (std::size_t c = 0; c < extras.size(); ++c) selections.sparse[c].positions += extras[c].a;
     }
@@ -331,8 +325,7 @@ Result<std::size_t> SparseCodec::encode(Stream& any, std::span<const float> x, f
     stream.launch(decode);
     stream.launch(Scatter{.chunks = chosen, .sparse = arrays.sparse, .indices = arrays.indices, .values = sent, .out = replica, .status = arrays.status});
   }
-  stream.download(arrays.status, &status, sizeof status);
-  GOSSAMER_TRY(stream.finish());
+  GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
   if (status.refused != 0) return refused();
   return used;
 }
@@ -478,9 +471,7 @@ Result<> SparseCodec::decode(Stream& any, std::span<const WeightedPayload> paylo
     }
     stream.launch(CheckValues{chosen, format_.values.how.code, bytes, status_there});
   }
-  Status status;
-  stream.download(status_there, &status, sizeof status);
-  GOSSAMER_TRY(stream.finish());
+  GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, status_there));
   if (status.refused != 0) return refused();
 
   if (into.target == DecodeTo::assign || into.target == DecodeTo::difference) stream.clear(into.out.data(), into.out.size_bytes());

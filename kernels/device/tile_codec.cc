@@ -1,7 +1,6 @@
 // Codecs that send a code for every element, on a device.
-#include <algorithm>
-
 #include "base/check.h"
+#include "kernels/device/calls.h"
 #include "kernels/device/chunks.h"
 #include "kernels/device/codecs.h"
 #include "kernels/device/host_twin.h"
@@ -104,7 +103,7 @@ Result<std::size_t> TileCodec::encode(Stream& any, EncodeWork work, std::size_t 
   GOSSAMER_TRY_ASSIGN(std::byte* const base, stream.scratch(Arrays(nullptr, table.size(), one_scale ? parts : 0).all.used()));
   const Arrays arrays(base, table.size(), one_scale ? parts : 0);
   stream.clear(arrays.status, arrays.cleared());
-  stream.upload(table.data(), arrays.table, table.size() * sizeof(DeviceChunk));
+  upload(stream, table, arrays.table);
 
   work.payload = encoded.data();
   work.chunks = {arrays.table, static_cast<std::uint32_t>(table.size()), chunks.tiles(), parts};
@@ -119,9 +118,7 @@ Result<std::size_t> TileCodec::encode(Stream& any, EncodeWork work, std::size_t 
     work.measures = arrays.measures;
   }
   stream.launch(work);
-  Status status;
-  stream.download(arrays.status, &status, sizeof status);
-  GOSSAMER_TRY(stream.finish());
+  GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
   if (status.refused != 0) return refused_vector(stream, *host_, work.source, {work.x, count}, work.memory, layout, seed);
   return size;
 }
@@ -152,49 +149,36 @@ Result<> TileCodec::decode(Stream& any, std::span<const WeightedPayload> payload
   GOSSAMER_TRY_ASSIGN(std::byte* const base, stream.scratch(Arrays(nullptr, table.size(), 0).all.used()));
   const Arrays arrays(base, table.size(), 0);
   stream.clear(arrays.status, arrays.cleared());
-  stream.upload(table.data(), arrays.table, table.size() * sizeof(DeviceChunk));
+  upload(stream, table, arrays.table);
 
   // Payloads that are floats may hold anything.  Where the result is written over, a NaN or an infinity shows there, and the
   // payloads need not be read twice.
   const bool floats = !has_scale(how_.code);
   const bool seen_after = floats && (into.target == DecodeTo::assign || into.target == DecodeTo::difference);
   for (const WeightedPayload& payload : payloads) GOSSAMER_TRY(check(stream, payload, layout, chunks, floats && !seen_after, arrays.status));
-  Status status;
   if (floats && !seen_after) {  // a number that is none must be known of before the first write
-    stream.download(arrays.status, &status, sizeof status);
-    GOSSAMER_TRY(stream.finish());
+    GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
     if (status.refused != 0 || status.not_a_number != 0) return refused_payload(stream, *host_, payloads, layout);
   }
 
-  DecodeWork work{.how = how_,
-                  .target = into.target,
-                  .one_scale = format_.options.one_scale,
-                  .chunks = {arrays.table, static_cast<std::uint32_t>(table.size()), chunks.tiles(), 0},
-                  .own = into.own.data(),
-                  .out = into.out.data(),
-                  .sum = into.sum.data(),
-                  .wide = into.wide.data(),
-                  .wide_weight = into.wide_weight,
-                  .status = arrays.status};
-  // As many at a time as a kernel takes.  Without any, assign and difference write zeros.
-  for (std::size_t p = 0; (p < payloads.size() || p == 0) && layout.size() > 0; p += kPayloadsOfPass) {
-    work.goes_on = p > 0;
-    work.payloads = static_cast<unsigned>(std::min<std::size_t>(kPayloadsOfPass, payloads.size() - p));
-    for (unsigned i = 0; i < work.payloads; ++i) {
-      work.from[i] = payloads[p + i].encoded.data();
-      work.weights[i] = payloads[p + i].weight;
-    }
-    stream.launch(work);
-  }
-  stream.download(arrays.status, &status, sizeof status);
-  GOSSAMER_TRY(stream.finish());
+  const DecodeWork work{.how = how_,
+                        .target = into.target,
+                        .one_scale = format_.options.one_scale,
+                        .chunks = {arrays.table, static_cast<std::uint32_t>(table.size()), chunks.tiles(), 0},
+                        .own = into.own.data(),
+                        .out = into.out.data(),
+                        .sum = into.sum.data(),
+                        .wide = into.wide.data(),
+                        .wide_weight = into.wide_weight,
+                        .status = arrays.status};
+  if (layout.size() > 0) launch_passes(stream, work, payloads, [&](std::size_t p) { return payloads[p].encoded.data(); });
+  GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
   if (status.refused != 0 || status.bad_scale != 0) return refused_payload(stream, *host_, payloads, layout);
   if (seen_after && status.not_a_number != 0) {  // of a payload, or of their sum?
     stream.clear(arrays.status, sizeof status);
     for (const WeightedPayload& payload : payloads) GOSSAMER_TRY(check(stream, payload, layout, chunks, true, arrays.status));
-    stream.download(arrays.status, &status, sizeof status);
-    GOSSAMER_TRY(stream.finish());
-    if (status.not_a_number != 0) return refused_payload(stream, *host_, payloads, layout);
+    GOSSAMER_TRY_ASSIGN(const Status of_payloads, status_of(stream, arrays.status));
+    if (of_payloads.not_a_number != 0) return refused_payload(stream, *host_, payloads, layout);
   }
   return {};
 }

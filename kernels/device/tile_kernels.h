@@ -67,6 +67,21 @@ GOSSAMER_HD inline float remembered(EncodeOf source, float v, float memory, floa
 }
 
 inline constexpr std::uint64_t kTilesOfWarp = 4;  // one behind the other
+inline constexpr unsigned kPayloadsOfPass = 16;   // that are added at once
+
+GOSSAMER_HD inline std::uint64_t shares(std::uint64_t all, std::uint64_t each) { return (all + each - 1) / each; }
+
+// Calls visit(number of the chunk, tile within it, its elements left) for each tile of the warp of this index.
+template <class Visit>
+GOSSAMER_HD void for_tiles_of_warp(const Chunks& chunks, std::uint64_t index, const Visit& visit) {
+  const std::uint64_t begin = index * kTilesOfWarp, end = begin + kTilesOfWarp < chunks.tiles ? begin + kTilesOfWarp : chunks.tiles;
+  std::uint32_t c = chunk_at(chunks, begin, [](const DeviceChunk& chunk) { return chunk.first_tile; });
+  for (std::uint64_t t = begin; t < end; ++t) {
+    while (c + 1 < chunks.count && chunks.table[c + 1].first_tile <= t) ++c;
+    const std::uint64_t tile = t - chunks.table[c].first_tile;
+    visit(c, tile, chunks.table[c].count - tile * kTile);
+  }
+}
 
 // The largest magnitude, as bits, so that a NaN is above infinity.
 GOSSAMER_HD inline std::uint32_t largest_bits(const Eight& values) {
@@ -78,8 +93,6 @@ GOSSAMER_HD inline std::uint32_t largest_bits(const Eight& values) {
   }
   return largest;
 }
-
-GOSSAMER_HD inline std::uint64_t shares(std::uint64_t all, std::uint64_t each) { return (all + each - 1) / each; }
 
 struct EncodeWork {
   Quantizer how;
@@ -107,12 +120,8 @@ struct Encode {
   GOSSAMER_HD void operator()(Warp& warp, std::uint64_t index) const {
     // By the measure of a chunk, when nothing has moved yet, or by another tile.
     if (warp.ballot([&](unsigned) { return work.status->refused != 0; }) != 0) return;
-    const std::uint64_t begin = index * kTilesOfWarp, end = begin + kTilesOfWarp < work.chunks.tiles ? begin + kTilesOfWarp : work.chunks.tiles;
-    std::uint32_t c = chunk_at(work.chunks, begin, [](const DeviceChunk& chunk) { return chunk.first_tile; });
-    for (std::uint64_t t = begin; t < end; ++t) {
-      while (c + 1 < work.chunks.count && work.chunks.table[c + 1].first_tile <= t) ++c;
+    for_tiles_of_warp(work.chunks, index, [&](std::uint32_t c, std::uint64_t tile, std::uint64_t left) {
       const DeviceChunk& chunk = work.chunks.table[c];
-      const std::uint64_t tile = t - chunk.first_tile, left = chunk.count - tile * kTile;
       Place at{.first = chunk.first + tile * kTile,
                .count = static_cast<unsigned>(left < kTile ? left : kTile),
                .tile = tile,
@@ -128,7 +137,7 @@ struct Encode {
         striped(warp, at);
       else
         whole(warp, at);
-    }
+    });
   }
 
  private:

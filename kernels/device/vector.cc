@@ -1,5 +1,7 @@
 #include "kernels/device/vector.h"
 
+#include <cmath>
+
 #include "base/check.h"
 #include "kernels/codes.h"
 #include "kernels/device/scratch.h"
@@ -14,11 +16,12 @@ struct Total {
   std::uint32_t most = 0;  // of x, as bits
 };
 
-Result<Total> total(DeviceStream& stream, Terms terms, std::span<const float> x, std::span<const float> y) {
-  GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
-  if (x.empty()) return Total{};
-  const device::DeviceChunk whole{.count = x.size()};
-  const std::uint64_t parts = device::shares(x.size(), kSumChunk);
+// Folds what launch(chunks, parts, most) makes of a vector: one chunk, the sums of its parts and, if it likes, its largest magnitude.
+template <class Launch>
+Result<Total> total_of(DeviceStream& stream, std::size_t size, const Launch& launch) {
+  if (size == 0) return Total{};
+  const device::DeviceChunk whole{.count = size};
+  const std::uint64_t parts = device::shares(size, kSumChunk);
   struct Arrays {
     Arrays(std::byte* base, std::uint64_t count) : all(base), table(all.take<device::DeviceChunk>(1)), result(all.take<Total>(1)), parts(all.take<double>(count)) {}
     device::Scratch all;
@@ -30,13 +33,30 @@ Result<Total> total(DeviceStream& stream, Terms terms, std::span<const float> x,
   const Arrays arrays(base, parts);
   stream.upload(&whole, arrays.table, sizeof whole);
   stream.clear(arrays.result, sizeof(Total));
-  const device::Chunks chunks{arrays.table, 1, device::shares(x.size(), kTile), parts};
-  stream.launch(device::Sum{.terms = terms, .x = x.data(), .y = y.data(), .chunks = chunks, .parts = arrays.parts, .most = &arrays.result->most});
+  const device::Chunks chunks{arrays.table, 1, device::shares(size, kTile), parts};
+  launch(chunks, arrays.parts, &arrays.result->most);
   stream.launch(device::Fold{chunks, arrays.parts, &arrays.result->sum});
   Total result;
   stream.download(arrays.result, &result, sizeof result);
   GOSSAMER_TRY(stream.finish());
   return result;
+}
+
+Result<Total> total(DeviceStream& stream, Terms terms, std::span<const float> x, std::span<const float> y) {
+  GOSSAMER_CHECK(x.size() == y.size(), "vectors of one length");
+  return total_of(stream, x.size(), [&](const device::Chunks& chunks, double* parts, std::uint32_t* most) {
+    stream.launch(device::Sum{.terms = terms, .x = x.data(), .y = y.data(), .chunks = chunks, .parts = parts, .most = most});
+  });
+}
+
+// The sum of the squares that come out of a pass, which sets its `parts`.
+template <class Pass>
+Result<double> squares_of(DeviceStream& stream, Pass pass) {
+  GOSSAMER_TRY_ASSIGN(const Total result, total_of(stream, pass.count, [&](const device::Chunks&, double* parts, std::uint32_t*) {
+                        pass.parts = parts;
+                        stream.launch(pass);
+                      }));
+  return result.sum;
 }
 
 Result<double> sum(DeviceStream& stream, Terms terms, std::span<const float> x, std::span<const float> y) {
@@ -49,6 +69,30 @@ Result<double> sum(DeviceStream& stream, Terms terms, std::span<const float> x, 
 void copy(DeviceStream& stream, std::span<const float> from, std::span<float> to) {
   GOSSAMER_CHECK(from.size() == to.size(), "vectors of one length");
   if (!from.empty()) stream.copy(from.data(), to.data(), from.size_bytes());
+}
+
+Result<double> copy_and_norm(DeviceStream& stream, std::span<const float> from, std::span<float> to) {
+  GOSSAMER_CHECK(from.size() == to.size(), "vectors of one length");
+  return squares_of(stream, device::CopyAndSquare{.from = from.data(), .to = to.data(), .count = to.size()});
+}
+
+Result<double> narrow(DeviceStream& stream, double a, std::span<const double> x, std::span<float> to) {
+  GOSSAMER_CHECK(x.size() == to.size(), "vectors of one length");
+  return squares_of(stream, device::Narrow{.a = a, .x = x.data(), .to = to.data(), .count = to.size()});
+}
+
+Result<std::optional<double>> mix(DeviceStream& stream, std::span<const WeightedVector> others, std::span<const float> x, std::span<float> out) {
+  GOSSAMER_CHECK(x.size() == out.size(), "vectors of one length");
+  GOSSAMER_CHECK(others.size() <= device::kTermsMax, "at most 128 others");
+  device::Mix work{.x = x.data(), .out = out.data(), .count = out.size(), .others = static_cast<unsigned>(others.size())};
+  for (std::size_t t = 0; t < others.size(); ++t) {
+    GOSSAMER_CHECK(others[t].x.size() == out.size(), "vectors of one length");
+    work.from[t] = others[t].x.data();
+    work.weights[t] = others[t].weight;
+  }
+  GOSSAMER_TRY_ASSIGN(const double moved, squares_of(stream, work));
+  if (!std::isfinite(moved)) return std::nullopt;
+  return moved;
 }
 
 void weighted_sum(DeviceStream& stream, std::span<const WeightedVector> terms, std::span<float> out) {

@@ -53,6 +53,99 @@ struct WeightedSum {
   }
 };
 
+// For part `index` of kSumChunk elements of a pass over `count`, the sum of the squares that come out of it, in the order of
+// kernels/reduce.h: load(i) is what it takes of element i, done(i, that) does the element and returns what is squared.  Some elements
+// are loaded before the first is done, as a lane would wait for each.
+template <class Warp, class Load, class Done>
+GOSSAMER_HD void squares_of_part(Warp& warp, std::uint64_t index, std::uint64_t count, double* parts, const Load& load, const Done& done) {
+  constexpr int kAhead = 4;
+  const std::uint64_t begin = index * kSumChunk, end = begin + kSumChunk < count ? begin + kSumChunk : count;
+  const double sum = warp.sum([&](unsigned lane) {
+    double total = 0;
+    std::uint64_t i = begin + lane;
+    for (; i + (kAhead - 1) * kLanes < end; i += kAhead * kLanes) {
+      decltype(load(i)) loaded[kAhead];
+      GOSSAMER_UNROLL
+      for (int a = 0; a < kAhead; ++a) loaded[a] = load(i + static_cast<unsigned>(a) * kLanes);
+      GOSSAMER_UNROLL
+      for (int a = 0; a < kAhead; ++a) {
+        const double v = done(i + static_cast<unsigned>(a) * kLanes, loaded[a]);
+        total += v * v;
+      }
+    }
+    for (; i < end; i += kLanes) {
+      const double v = done(i, load(i));
+      total += v * v;
+    }
+    return total;
+  });
+  warp.once([&] { parts[index] = sum; });
+}
+
+// out = x + d with d = ((w0 (x0 - x)) + w1 (x1 - x)) + ..., and the squares of d; `out` may be x.
+struct Mix {
+  const float* x = nullptr;
+  float* out = nullptr;
+  std::uint64_t count = 0;
+  double* parts = nullptr;
+  unsigned others = 0;
+  const float* from[kTermsMax] = {};
+  float weights[kTermsMax] = {};
+
+  GOSSAMER_HD std::uint64_t warps() const { return shares(count, kSumChunk); }
+
+  template <class Warp>
+  GOSSAMER_HD void operator()(Warp& warp, std::uint64_t index) const {
+    struct Moved {
+      float own, by;
+    };
+    squares_of_part(
+        warp, index, count, parts,
+        [&](std::uint64_t i) {
+          const float own = x[i];
+          float by = 0;
+          for (unsigned t = 0; t < others; ++t) by += weights[t] * (from[t][i] - own);
+          return Moved{own, by};
+        },
+        [&](std::uint64_t i, const Moved& moved) {
+          out[i] = moved.own + moved.by;
+          return moved.by;
+        });
+  }
+};
+
+// to = from, and its squares.
+struct CopyAndSquare {
+  const float* from = nullptr;
+  float* to = nullptr;
+  std::uint64_t count = 0;
+  double* parts = nullptr;
+
+  GOSSAMER_HD std::uint64_t warps() const { return shares(count, kSumChunk); }
+
+  template <class Warp>
+  GOSSAMER_HD void operator()(Warp& warp, std::uint64_t index) const {
+    squares_of_part(warp, index, count, parts, [&](std::uint64_t i) { return from[i]; }, [&](std::uint64_t i, float v) { return to[i] = v; });
+  }
+};
+
+// to = a x, multiplied in double and rounded once, and its squares.
+struct Narrow {
+  double a = 1;
+  const double* x = nullptr;
+  float* to = nullptr;
+  std::uint64_t count = 0;
+  double* parts = nullptr;
+
+  GOSSAMER_HD std::uint64_t warps() const { return shares(count, kSumChunk); }
+
+  template <class Warp>
+  GOSSAMER_HD void operator()(Warp& warp, std::uint64_t index) const {
+    squares_of_part(warp, index, count, parts, [&](std::uint64_t i) { return a * x[i]; },
+                    [&](std::uint64_t i, double v) { return to[i] = static_cast<float>(v); });
+  }
+};
+
 // What Sum adds up; v is what `source` makes of x and y.
 enum class Terms : std::uint8_t { none, products, squared_differences, magnitudes, squares };
 

@@ -75,6 +75,15 @@ Result<> Bench::add_cases() {
                       weighted_sum(stream_, terms, out());
                       return stream_.finish();
                     }});
+  cases_.push_back({"mix of 3 and norm of the move", 16, [this]() -> Result<> {
+                      const WeightedVector others[] = {{0.25f, y()}, {0.25f, z()}};
+                      GOSSAMER_TRY(mix(stream_, others, x(), out()));
+                      return {};
+                    }});
+  cases_.push_back({"copy and norm", 8, [this]() -> Result<> {
+                      GOSSAMER_TRY(copy_and_norm(stream_, x(), out()));
+                      return {};
+                    }});
   cases_.push_back({"distance", 8, [this]() -> Result<> {
                       GOSSAMER_TRY(squared_distance(stream_, x(), y()));
                       return {};

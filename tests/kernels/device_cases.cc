@@ -271,6 +271,50 @@ std::string mixes_alike(DeviceStream& stream) {
   return difference("copy", z_there.back(), y);
 }
 
+// Passes that write and sum at once: parts and their tails, in place and elsewhere, and what is no number.
+std::string norms_alike(DeviceStream& stream) {
+  for (const std::size_t n : {0u, 1u, 31u, 33u, 127u, 128u, 129u, 4095u, 4096u, 4097u, 140001u})
+    for (const std::size_t others : {0u, 1u, 2u, 5u}) {
+      if (others > 2 && n > 5000) continue;
+      const std::string of = " of " + std::to_string(n) + ", " + std::to_string(others);
+      const auto x = awkward_vector(n, others, 1, 0x1p60f);
+      const OnDevice<float> x_there(stream, x, n % 2), apart(stream, std::vector<float>(n, 3.0f), 1);
+      std::vector<float> to(n, 4.0f);
+      std::vector<std::vector<float>> in;
+      std::vector<OnDevice<float>> there;
+      std::vector<WeightedVector> here_terms, there_terms;
+      for (std::size_t t = 0; t < others; ++t) in.push_back(awkward_vector(n, others, t + 2, 0x1p60f));
+      for (std::size_t t = 0; t < others; ++t) {
+        there.emplace_back(stream, in[t], t % 2);
+        here_terms.push_back({0.3f - 0.2f * static_cast<float>(t), in[t]});
+        there_terms.push_back({here_terms[t].weight, there[t].span()});
+      }
+      Stream here;
+      const auto moved = mix(here, here_terms, x, to);
+      if (!moved || must(mix(stream, there_terms, x_there.span(), apart.span())) != moved) return "the norm of a mix" + of;
+      if (auto found = difference("mix and norm", apart.back(), to); !found.empty()) return found + of;
+      if (must(mix(stream, there_terms, x_there.span(), x_there.span())) != moved) return "the norm of a mix in place" + of;
+      if (auto found = difference("mix in place", x_there.back(), to); !found.empty()) return found + of;
+      if (n > 0 && others > 0) {
+        auto bad = in.back();
+        bad[n / 2] = others == 1 ? std::nanf("") : HUGE_VALF;
+        const OnDevice<float> bad_there(stream, bad, 0);
+        there_terms.back().x = bad_there.span();
+        if (must(mix(stream, there_terms, x_there.span(), apart.span()))) return "a mix with what is no number" + of;
+      }
+      if (others != 0) continue;
+      const OnDevice<float> from(stream, x, 1);
+      if (must(copy_and_norm(stream, from.span(), apart.span())) != copy_and_norm(here, x, to)) return "the norm of a copy" + of;
+      if (auto found = difference("copy and norm", apart.back(), to); !found.empty()) return found + of;
+      std::vector<double> wide(n);
+      for (std::size_t i = 0; i < n; ++i) wide[i] = static_cast<double>(x[i]) * (1 + 1e-9 * static_cast<double>(i));
+      const OnDevice<double> wide_there(stream, wide, 1);
+      if (must(narrow(stream, -0.7, wide_there.span(), apart.span())) != narrow(here, -0.7, wide, to)) return "the norm of what was narrowed" + of;
+      if (auto found = difference("narrow", apart.back(), to); !found.empty()) return found + of;
+    }
+  return {};
+}
+
 std::string sums_alike(DeviceStream& stream) {
   for (const std::size_t n : {0u, 1u, 31u, 33u, 4095u, 4096u, 4097u, 140001u}) {
     const auto x = awkward_vector(n, 0, 1), y = awkward_vector(n, 3, 2);
@@ -364,7 +408,7 @@ std::vector<Named> codecs() {
 }  // namespace
 
 std::vector<DeviceCase> device_cases() {
-  std::vector<DeviceCase> cases = {{"mixes", mixes_alike}, {"sums", sums_alike}, {"selects", selects_alike}};
+  std::vector<DeviceCase> cases = {{"mixes", mixes_alike}, {"norms", norms_alike}, {"sums", sums_alike}, {"selects", selects_alike}};
   for (const Named& named : codecs())
     for (const Scope scope : {Scope::tensor, Scope::model}) {
       CompressionOptions options = named.options;

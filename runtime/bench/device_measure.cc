@@ -19,8 +19,8 @@ struct Case {
 
 class Bench {
  public:
-  static Result<std::unique_ptr<Bench>> make(DeviceStream& stream, std::size_t elements) {
-    auto bench = std::unique_ptr<Bench>(new Bench(stream, elements));
+  static Result<std::unique_ptr<Bench>> make(DeviceStream& stream, const DeviceBench& how, std::size_t elements) {
+    auto bench = std::unique_ptr<Bench>(new Bench(stream, how, elements));
     for (std::uint64_t v = 0; v < kVectors; ++v) {
       GOSSAMER_TRY_ASSIGN(auto buffer, DeviceBuffer<float>::make(stream, elements));
       std::vector<float> values(elements);
@@ -35,12 +35,12 @@ class Bench {
     return bench;
   }
 
-  Result<> run(const DeviceBench& how, const std::function<void(const KernelRow&)>& row);
+  Result<> run(const std::function<void(const KernelRow&)>& row);
 
  private:
   static constexpr std::uint64_t kVectors = 4;
 
-  Bench(DeviceStream& stream, std::size_t elements) : stream_(stream), n_(elements), layout_(Layout::flat(elements)) {
+  Bench(DeviceStream& stream, const DeviceBench& how, std::size_t elements) : stream_(stream), how_(how), n_(elements), layout_(Layout::flat(elements)) {
     const auto side = std::max<std::size_t>(1, static_cast<std::size_t>(std::sqrt(static_cast<double>(elements))));
     matrix_.add("matrix", {side, elements / side});
     matrix_.add("rest", {elements - side * (elements / side)});
@@ -54,8 +54,16 @@ class Bench {
 
   Result<> add_cases();
   Result<> add_codec(const std::string& name, const CompressionOptions& options, bool sparse);
+  Result<> measure(const Case& one, const std::function<void(const KernelRow&)>& row);
+  // Whether the others go on without `name`.
+  Result<> tell(const std::string& name, Result<> done) const {
+    if (done || !how_.failed) return done;
+    how_.failed(name, n_, done.error());
+    return {};
+  }
 
   DeviceStream& stream_;
+  const DeviceBench& how_;
   std::size_t n_;
   Layout layout_;
   Layout matrix_;  // as square as the vector allows
@@ -88,12 +96,13 @@ Result<> Bench::add_cases() {
                       GOSSAMER_TRY(squared_distance(stream_, x(), y()));
                       return {};
                     }});
-  for (const NamedCodec& named : dense_codecs()) GOSSAMER_TRY(add_codec(named.name, named.options, false));
-  GOSSAMER_TRY(add_codec("top-k 1 %", {.codec = CodecId::top_k, .ratio = 0.01}, true));
-  GOSSAMER_TRY(add_codec("threshold 2.5", {.codec = CodecId::threshold, .threshold = 2.5}, true));
-  GOSSAMER_TRY(add_codec("random-k 1 %", {.codec = CodecId::random_k, .ratio = 0.01}, true));
-  GOSSAMER_TRY(add_codec("low-rank 1", {.codec = CodecId::low_rank, .rank = 1}, false));
-  GOSSAMER_TRY(add_codec("low-rank 4", {.codec = CodecId::low_rank, .rank = 4}, false));
+  const auto add = [this](const std::string& name, const CompressionOptions& options, bool sparse) { return tell(name, add_codec(name, options, sparse)); };
+  for (const NamedCodec& named : dense_codecs()) GOSSAMER_TRY(add(named.name, named.options, false));
+  GOSSAMER_TRY(add("top-k 1 %", {.codec = CodecId::top_k, .ratio = 0.01}, true));
+  GOSSAMER_TRY(add("threshold 2.5", {.codec = CodecId::threshold, .threshold = 2.5}, true));
+  GOSSAMER_TRY(add("random-k 1 %", {.codec = CodecId::random_k, .ratio = 0.01}, true));
+  GOSSAMER_TRY(add("low-rank 1", {.codec = CodecId::low_rank, .rank = 1}, false));
+  GOSSAMER_TRY(add("low-rank 4", {.codec = CodecId::low_rank, .rank = 4}, false));
   return {};
 }
 
@@ -129,7 +138,13 @@ Result<> Bench::add_codec(const std::string& name, const CompressionOptions& opt
   return {};
 }
 
-Result<> Bench::run(const DeviceBench& how, const std::function<void(const KernelRow&)>& row) {
+Result<> Bench::run(const std::function<void(const KernelRow&)>& row) {
+  for (const Case& one : cases_)
+    if (how_.only.empty() || one.name.find(how_.only) != std::string::npos) GOSSAMER_TRY(tell(one.name, measure(one, row)));
+  return {};
+}
+
+Result<> Bench::measure(const Case& one, const std::function<void(const KernelRow&)>& row) {
   const auto limit = [this]() -> Result<> {
     copy(stream_, x(), out());
     return stream_.finish();
@@ -140,31 +155,27 @@ Result<> Bench::run(const DeviceBench& how, const std::function<void(const Kerne
     GOSSAMER_TRY(done);
     return seconds;
   };
-  std::string encoder;
-  for (const Case& one : cases_) {
-    if (!how.only.empty() && one.name.find(how.only) == std::string::npos) continue;
-    if (one.name.starts_with("decode")) {  // needs its encoder's payload
-      for (const Case& other : cases_)
-        if (other.name.starts_with("encode ") && one.name.ends_with(" " + other.name.substr(7))) GOSSAMER_TRY(other.run());
-    }
-    GOSSAMER_TRY(one.run());
-    std::vector<double> limits, seconds, ratios;
-    const double bytes = one.bytes * static_cast<double>(n_);
-    for (std::size_t r = 0; r < how.repetitions; ++r) {
-      GOSSAMER_TRY_ASSIGN(const double of_limit, timed(limit));
-      GOSSAMER_TRY_ASSIGN(const double of_kernel, timed(one.run));
-      limits.push_back(of_limit);
-      seconds.push_back(of_kernel);
-      ratios.push_back(bytes / of_kernel / (8.0 * static_cast<double>(n_) / of_limit));
-    }
-    KernelRow result{.name = one.name, .elements = n_, .threads = 0, .bytes = bytes};
-    result.seconds = median_of(seconds);
-    result.best_seconds = *std::min_element(seconds.begin(), seconds.end());
-    result.limit = "device copy";
-    result.limit_bytes_per_second = 8.0 * static_cast<double>(n_) / median_of(limits);
-    result.ratio = median_of(ratios);
-    row(result);
+  if (one.name.starts_with("decode")) {  // needs its encoder's payload
+    for (const Case& other : cases_)
+      if (other.name.starts_with("encode ") && one.name.ends_with(" " + other.name.substr(7))) GOSSAMER_TRY(other.run());
   }
+  GOSSAMER_TRY(one.run());
+  std::vector<double> limits, seconds, ratios;
+  const double bytes = one.bytes * static_cast<double>(n_);
+  for (std::size_t r = 0; r < how_.repetitions; ++r) {
+    GOSSAMER_TRY_ASSIGN(const double of_limit, timed(limit));
+    GOSSAMER_TRY_ASSIGN(const double of_kernel, timed(one.run));
+    limits.push_back(of_limit);
+    seconds.push_back(of_kernel);
+    ratios.push_back(bytes / of_kernel / (8.0 * static_cast<double>(n_) / of_limit));
+  }
+  KernelRow result{.name = one.name, .elements = n_, .threads = 0, .bytes = bytes};
+  result.seconds = median_of(seconds);
+  result.best_seconds = *std::min_element(seconds.begin(), seconds.end());
+  result.limit = "device copy";
+  result.limit_bytes_per_second = 8.0 * static_cast<double>(n_) / median_of(limits);
+  result.ratio = median_of(ratios);
+  row(result);
   return {};
 }
 
@@ -172,8 +183,8 @@ Result<> Bench::run(const DeviceBench& how, const std::function<void(const Kerne
 
 Result<> measure_device(DeviceStream& stream, const DeviceBench& bench, const std::function<void(const KernelRow&)>& row) {
   for (const std::size_t elements : bench.elements) {
-    GOSSAMER_TRY_ASSIGN(const auto one, Bench::make(stream, elements));
-    GOSSAMER_TRY(one->run(bench, row));
+    GOSSAMER_TRY_ASSIGN(const auto one, Bench::make(stream, bench, elements));
+    GOSSAMER_TRY(one->run(row));
   }
   return {};
 }

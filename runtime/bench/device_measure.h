@@ -18,6 +18,8 @@ struct DeviceBench {
   std::vector<std::size_t> elements = {25'000'000, 268'435'456};  // a model that fits the L2 cache of none, and one of 1 GiB
   std::size_t repetitions = 9;
   std::string only;  // rows whose name contains it
+  // What could not be measured and why; the others still are.  Null: it ends the measurement.
+  std::function<void(const std::string& name, std::size_t elements, const Error& why)> failed = {};
 };
 
 // Calls `row` after each measurement; its `threads` is 0 and its limit "device copy".  Errors: those of the device.

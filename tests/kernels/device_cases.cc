@@ -416,19 +416,21 @@ std::vector<DeviceCase> device_cases() {
       if (options.codec == CodecId::low_rank && scope == Scope::model) continue;  // refused
       const std::string name = std::string(named.name) + (scope == Scope::tensor ? " by tensor" : " by model");
       const auto add = [&](const char* what, std::string (*run)(DeviceStream&, const CompressionOptions&)) {
-        cases.push_back({name + ": " + what, [options, run](DeviceStream& stream) {
-                           try {
-                             return run(stream, options);
-                           } catch (const std::exception& error) {
-                             return std::string(error.what());
-                           }
-                         }});
+        cases.push_back({name + ": " + what, [options, run](DeviceStream& stream) { return run(stream, options); }});
       };
       add("encodes", encodes_alike_everywhere);
       add("refuses", refuses_alike);
       add("decodes", decodes_alike_everywhere);
       add("trusts", trusts_alike);
     }
+  for (DeviceCase& one : cases)
+    one.run = [run = std::move(one.run)](DeviceStream& stream) {
+      try {
+        return run(stream);
+      } catch (const std::exception& error) {
+        return std::string(error.what());
+      }
+    };
   return cases;
 }
 

@@ -198,7 +198,7 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
     region->allocated = true;
     region->writable = offer_.writes && direct;
   } else if (allocate_size > 0) {
-    GOSSAMER_TRY_ASSIGN(region->shared, SharedMemory::create(allocate_size));
+    GOSSAMER_TRY_ASSIGN(region->shared, maps_neighbours() ? SharedMemory::create(allocate_size) : SharedMemory::create_unshared(allocate_size));
     region->memory.data = region->shared.bytes().data();
     region->writable = offer_.writes;
   }

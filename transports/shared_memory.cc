@@ -9,6 +9,8 @@
 #include <cstring>
 #include <limits>
 
+#include "base/memory.h"
+
 namespace gossamer {
 namespace {
 
@@ -40,13 +42,13 @@ std::string path_of(std::uint64_t process, std::uint64_t descriptor) {
 }  // namespace
 
 SharedMemory::~SharedMemory() {
-  if (data_ != nullptr) ::munmap(data_, static_cast<std::size_t>(handle_.size));
+  if (data_ != nullptr) ::munmap(data_, size_);
 }
 
 void SharedMemory::stop_sharing() {
   if (data_ == nullptr) return;
   // In place, so that the range is never anybody else's.
-  (void)::mmap(data_, static_cast<std::size_t>(handle_.size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+  (void)::mmap(data_, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
   descriptor_.close();
 }
 
@@ -62,11 +64,24 @@ Result<SharedMemory> SharedMemory::create(std::size_t size) {
     return cannot(what, errno);
   void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.number(), 0);
   if (data == MAP_FAILED) return cannot(what, errno);
+  prefer_large_pages(data, size);
   SharedMemory memory;
   memory.data_ = static_cast<std::byte*>(data);
+  memory.size_ = size;
   memory.descriptor_ = std::move(file);
   memory.handle_ = {static_cast<std::uint64_t>(::getpid()), static_cast<std::uint64_t>(memory.descriptor_.number()),
                     about.st_dev, about.st_ino, size};
+  return memory;
+}
+
+Result<SharedMemory> SharedMemory::create_unshared(std::size_t size) {
+  if (size == 0) return fail(Errc::invalid_argument, "cannot allocate 0 bytes of memory");
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return cannot("cannot allocate " + std::to_string(size) + " bytes of memory", errno);
+  prefer_large_pages(data, size);
+  SharedMemory memory;
+  memory.data_ = static_cast<std::byte*>(data);
+  memory.size_ = size;
   return memory;
 }
 
@@ -96,8 +111,10 @@ Result<SharedMemory> SharedMemory::open(const SharedHandle& handle, Access acces
   const auto size = static_cast<std::size_t>(handle.size);
   void* data = ::mmap(nullptr, size, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file.number(), 0);
   if (data == MAP_FAILED) return cannot(what, errno);
+  prefer_large_pages(data, size);
   SharedMemory memory;
   memory.data_ = static_cast<std::byte*>(data);
+  memory.size_ = size;
   memory.handle_ = handle;
   return memory;
 }

@@ -44,6 +44,10 @@ class SharedMemory {
   // io where the machine has not that much (the message says which limits matter).
   static Result<SharedMemory> create(std::size_t size);
 
+  // The same for this process alone: handle() names no memory.  A kernel gives it large pages as a rule, and to memory that is shared
+  // only where /sys/kernel/mm/transparent_hugepage/shmem_enabled says so.
+  static Result<SharedMemory> create_unshared(std::size_t size);
+
   enum class Access { read_write, read };
 
   // Maps what another process (or this one) created; with Access::read whoever writes to bytes() dies of it.  Errors: peer_gone when the owner has died or closed it;
@@ -61,7 +65,7 @@ class SharedMemory {
   // else maps it, and can be opened no more.
   void stop_sharing();
 
-  std::span<std::byte> bytes() const { return {data_, static_cast<std::size_t>(handle_.size)}; }
+  std::span<std::byte> bytes() const { return {data_, size_}; }
   // For open() elsewhere; good while the creator lives and keeps this object.
   const SharedHandle& handle() const { return handle_; }
 
@@ -69,11 +73,13 @@ class SharedMemory {
   void swap(SharedMemory& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
     std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
     std::swap(handle_, other.handle_);
   }
 
   FileDescriptor descriptor_;  // kept open by the creator only
   std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
   SharedHandle handle_;
 };
 

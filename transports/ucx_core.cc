@@ -220,7 +220,7 @@ Result<std::shared_ptr<RegionState>> Core::map(MemoryView memory, std::size_t al
     if (region->device) {
       GOSSAMER_TRY_ASSIGN(region->memory.data, region->device->allocate(allocate_size));
     } else {
-      GOSSAMER_TRY_ASSIGN(region->shared, SharedMemory::create(allocate_size));
+      GOSSAMER_TRY_ASSIGN(region->shared, maps_neighbours() ? SharedMemory::create(allocate_size) : SharedMemory::create_unshared(allocate_size));
       region->memory.data = region->shared.bytes().data();
     }
     region->allocated = true;
@@ -330,7 +330,10 @@ void Core::sweep_closing() {
 
 void Core::poll(FabricEvents* events) {
   if (worker_ == nullptr) return;
-  for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) starved_sleep_ns_ = 0;
+  for (int i = 0; i < kProgressMax && ucp_worker_progress(worker_) != 0; ++i) {
+    starved_sleep_ns_ = 0;
+    if (!news_.empty()) break;  // which should not wait for UCX to find that there is no more: over TCP that is a system call
+  }
   if (std::exchange(slept_, false) || ++polls_ % kPollsPerLook == 0) {
     for (const std::uint64_t nonce : waiter_.ended()) fail_endpoint(nonce);
     if (over_devices_ > 0) look_over_devices();

@@ -193,7 +193,7 @@ class Core {
   std::uint64_t nonce() const { return nonce_; }
   RegionKey key(const RegionState& region) const {
     return {nonce_, region.id, reinterpret_cast<std::uintptr_t>(region.memory.data), region.memory.size,
-            0, 0, 0, shared_memory_ ? region.shared.handle() : SharedHandle{}};
+            0, 0, 0, region.shared.handle()};
   }
   const UcxOptions& options() const { return options_; }
   const Traffic& traffic() const { return traffic_; }

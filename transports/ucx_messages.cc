@@ -10,7 +10,10 @@
 namespace gossamer::ucx {
 namespace {
 
-constexpr std::size_t kPart = 1 << 20;
+// What fits into one of UCX's TCP segments (64 KiB unless UCX_TCP_RX_SEG_SIZE says otherwise) with all headers, and the notice of the
+// last part.
+constexpr std::size_t kPart = (64 << 10) - 1024;
+static_assert(sizeof(UcxWire) + kNoticeSizeMax + 256 <= 1024);
 
 }  // namespace
 
@@ -126,8 +129,8 @@ Errc Core::put(const std::shared_ptr<LinkState>& link, const Put& put,
   if (status != Errc::ok) {
     // Nothing was started.
   } else if (splits_ && put.size > kPart) {
-    // One large eager message is put together at the receiver before it is copied: 94 ms of CPU for 64 MiB over TCP, where parts
-    // of it take 43 ms.  A put is never more than 2^16 of them.
+    // A message of several segments is put together at the receiver before it is copied; one of a single segment is copied from
+    // where the socket was read to, which the cache still holds.  A put is never more than 2^16 of them.
     const std::size_t part = std::max(kPart, put.size / 60'000);
     status = send_parts(outgoing, wire, data, part);
   } else {

@@ -110,11 +110,14 @@ Result<double> ucx_perftest(const Wire& wire, const std::string& test, Amount am
   std::vector<std::string> environment = {"UCX_TLS=" + wire.ucx_tls, "UCX_LOG_LEVEL=fatal"};
   if (!wire.ucx_devices.empty()) environment.push_back("UCX_NET_DEVICES=" + wire.ucx_devices);
   const std::string port = std::to_string(free_port());
-  std::vector<std::string> client = {"ucx_perftest", "127.0.0.1", "-p", port, "-t", test, "-s", std::to_string(amount.size), "-n",
+  std::vector<std::string> server = {"ucx_perftest", "-p", port};
+  std::vector<std::string> client = {"ucx_perftest", "127.0.0.1", "-p", port, "-t", test.substr(0, test.find(' ')), "-s", std::to_string(amount.size), "-n",
                                      std::to_string(amount.count), "-w", std::to_string(std::max<std::size_t>(1, amount.count / 8)), "-f"};
+  if (test.ends_with(" -e"))
+    for (auto* const side : {&server, &client}) side->push_back("-e");
   if (wire.fabric.ucx.device.memory) client.insert(client.end(), {"-m", "cuda,cuda"});
   // With -f the last line holds: iterations, the 50th percentile, average and overall time, average and overall MB/s, ...
-  GOSSAMER_TRY_ASSIGN(const auto all, last_numbers({"ucx_perftest", "-p", port}, client, environment, 6));
+  GOSSAMER_TRY_ASSIGN(const auto all, last_numbers(server, client, environment, 6));
   return test.ends_with("_lat") ? all[1] : all[5] * (1 << 20);
 }
 

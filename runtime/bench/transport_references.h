@@ -15,7 +15,7 @@ double memcpy_bandwidth(Amount amount);
 // The same by the driver, from one part of the device's memory to another.
 Result<double> device_copy_bandwidth(DeviceMemory& device, Amount amount);
 
-// One of ucx_perftest's tests ("ucp_put_bw", "tag_lat") between two processes of its own.  Bytes per second, or
+// One of ucx_perftest's tests ("ucp_put_bw", "tag_lat"; "tag_bw -e" with connections that tell of a peer's death) between two processes of its own.  Bytes per second, or
 // microseconds (median).  From CUDA memory to CUDA memory where the wire is between such.  Errors: unsupported when ucx_perftest is
 // not installed; timed_out; io.
 Result<double> ucx_perftest(const Wire& wire, const std::string& test, Amount amount);

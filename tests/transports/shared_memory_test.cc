@@ -80,6 +80,30 @@ class Owner {
   pid_t pid_ = -1;
 };
 
+TEST(SharedMemory, OfOneProcessIsZeroedAndHasNoHandle) {
+  const std::size_t before = descriptors();
+  auto memory = SharedMemory::create_unshared(std::size_t{5} << 20);  // large enough for large pages
+  ASSERT_TRUE(memory) << memory.error().message;
+  EXPECT_EQ(descriptors(), before) << "there is no file";
+  const auto bytes = memory->bytes();
+  ASSERT_EQ(bytes.size(), std::size_t{5} << 20);
+  EXPECT_TRUE(std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; }));
+  bytes.back() = std::byte{7};
+  EXPECT_EQ(memory->handle().size, 0u);
+  EXPECT_EQ(refused(memory->handle()), Errc::corrupt);
+  const SharedMemory moved = std::move(*memory);
+  EXPECT_TRUE(memory->bytes().empty());
+  EXPECT_EQ(moved.bytes().back(), std::byte{7});
+}
+
+TEST(SharedMemory, OfOneProcessThatTheMachineDoesNotHaveIsRefusedInWords) {
+  EXPECT_EQ(SharedMemory::create_unshared(0).error().code, Errc::invalid_argument);
+  const auto memory = SharedMemory::create_unshared(std::size_t{1} << 62);
+  ASSERT_FALSE(memory);
+  EXPECT_EQ(memory.error().code, Errc::io);
+  EXPECT_NE(memory.error().message.find("limits that matter"), std::string::npos) << memory.error().message;
+}
+
 TEST(SharedMemory, IsZeroedAndBothSidesSeeWhatTheOtherWrites) {
   const SharedMemory mine = create();
   ASSERT_EQ(mine.bytes().size(), kSize);

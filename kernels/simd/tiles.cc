@@ -444,8 +444,10 @@ bool encode_with(const EncodeTiles& job) {
 template <Code kCode, DecodeTo kTarget>
 HWY_INLINE VI add_tile(const DecodeTiles& job, std::size_t t, bool streaming, VI most) {
   constexpr std::size_t kGroup = 4, kStride = tile_stride(kCode, kTile);
+  constexpr bool kAsks = !has_scale(kCode);  // little is computed of what are floats already
   float* const out = job.out + t * kTile;
   for (std::size_t i = 0; i < kTile; i += kGroup * kLanes) {
+    if constexpr (kAsks && kTarget == DecodeTo::difference) fetch_behind<kGroup * kLanes>(job.own + t * kTile + i);
     VF sum[kGroup], own[kGroup];
     for (std::size_t g = 0; g < kGroup; ++g) {
       sum[g] = kTarget == DecodeTo::add ? load(out + i + g * kLanes) : hn::Zero(F());
@@ -455,6 +457,8 @@ HWY_INLINE VI add_tile(const DecodeTiles& job, std::size_t t, bool streaming, VI
       VF scale = hn::Zero(F());
       if constexpr (has_scale(kCode)) scale = hn::Set(F(), gossamer::load<float>(from.scales + (from.one_scale ? 0 : 4 * t)));
       const VF weight = hn::Set(F(), from.weight);
+      if constexpr (kAsks)
+        fetch_behind<kGroup * kLanes * code_bits(kCode) / 32>(reinterpret_cast<const float*>(from.codes + t * kStride + i * code_bits(kCode) / 8));
       for (std::size_t g = 0; g < kGroup; ++g) {
         VF q = decode_lanes<kCode>(from.codes + t * kStride, i + g * kLanes, scale);
         if constexpr (kTarget == DecodeTo::difference) q = hn::Sub(q, own[g]);

@@ -151,31 +151,34 @@ void weighted_sum(std::span<const WeightedVector> terms, std::size_t first, floa
   }
 }
 
-// One kSumChunk, or less, of a pass that sums squares on its way, in the lanes of kernels/reduce.h: lanes(i, v) does elements i .. i+31 and
-// leaves in v what is squared, one(i) does an element and returns that.
-constexpr std::size_t kSummedVectors = kSumLanes / kLanes;
+// One kSumChunk, or less, of a pass that sums squares on its way, in the lanes of kernels/reduce.h: lanes(i, v) does the kSummed elements
+// from i on and leaves in v what is squared, one(i) does an element and returns that.  Twice the lanes where registers allow, as memory likes
+// to be asked for 256 bytes of a stream before those of the next one.
+constexpr std::size_t kSummedVectors = 4, kSummed = kSummedVectors * kLanes, kLaneVectors = kSumLanes / kLanes;
+static_assert(kSummed % kSumLanes == 0);
 
 template <class Lanes, class One>
 HWY_INLINE double squares_of(std::size_t count, const Lanes& lanes, const One& one) {
   const D d;
   const hn::Half<F> half;
-  hn::Vec<D> sum[2 * kSummedVectors];
+  hn::Vec<D> sum[2 * kLaneVectors];
   for (auto& s : sum) s = hn::Zero(d);
   std::size_t i = 0;
-  for (; i + kSumLanes <= count; i += kSumLanes) {
+  for (; i + kSummed <= count; i += kSummed) {
     VF v[kSummedVectors];
     lanes(i, v);
     for (std::size_t k = 0; k < kSummedVectors; ++k) {
       const auto lower = hn::PromoteTo(d, hn::LowerHalf(half, v[k])), upper = hn::PromoteTo(d, hn::UpperHalf(half, v[k]));
-      sum[2 * k] = hn::Add(sum[2 * k], hn::Mul(lower, lower));
-      sum[2 * k + 1] = hn::Add(sum[2 * k + 1], hn::Mul(upper, upper));
+      auto &low = sum[k % kLaneVectors * 2], &high = sum[k % kLaneVectors * 2 + 1];
+      low = hn::Add(low, hn::Mul(lower, lower));
+      high = hn::Add(high, hn::Mul(upper, upper));
     }
   }
   alignas(64) double all[kSumLanes];
-  for (std::size_t k = 0; k < 2 * kSummedVectors; ++k) hn::Store(sum[k], d, all + k * kLanes / 2);
+  for (std::size_t k = 0; k < 2 * kLaneVectors; ++k) hn::Store(sum[k], d, all + k * kLanes / 2);
   for (std::size_t l = 0; i + l < count; ++l) {
     const double v = one(i + l);
-    all[l] += v * v;
+    all[l % kSumLanes] += v * v;
   }
   return fold_lanes(all);
 }
@@ -196,7 +199,7 @@ void mix_of(std::span<const WeightedVector> others, std::size_t first, const flo
     from[t] = others[t].x.data() + first;
   }
   const auto lanes = [=](std::size_t i, VF(&move)[kSummedVectors]) HWY_ATTR {
-    fetch_behind<kSumLanes>(x + i);
+    fetch_behind<kSummed>(x + i);
     VF own[kSummedVectors];
     for (std::size_t v = 0; v < kSummedVectors; ++v) {
       own[v] = load(x + i + v * kLanes);
@@ -205,7 +208,7 @@ void mix_of(std::span<const WeightedVector> others, std::size_t first, const flo
     for (std::size_t t = 0; t < n; ++t) {
       const VF weight = kOthers == 0 ? hn::Set(F(), others[t].weight) : weights[t];
       const float* const other = (kOthers == 0 ? others[t].x.data() + first : from[t]) + i;
-      fetch_behind<kSumLanes>(other);
+      fetch_behind<kSummed>(other);
       for (std::size_t v = 0; v < kSummedVectors; ++v) move[v] = hn::Add(move[v], hn::Mul(weight, hn::Sub(load(other + v * kLanes), own[v])));
     }
     for (std::size_t v = 0; v < kSummedVectors; ++v) put(hn::Add(own[v], move[v]), out + i + v * kLanes, lines);
@@ -264,7 +267,7 @@ void narrow(double a, const double* x, float* to, std::size_t count, bool stream
     return squares_of(
         size,
         [=](std::size_t i, VF(&v)[kSummedVectors]) HWY_ATTR {
-          fetch_behind<2 * kSumLanes>(reinterpret_cast<const float*>(x + at + i));
+          fetch_behind<2 * kSummed>(reinterpret_cast<const float*>(x + at + i));
           for (std::size_t k = 0; k < kSummedVectors; ++k) {
             const double* const from = x + at + i + k * kLanes;
             const auto lower = hn::DemoteTo(half, hn::Mul(by, hn::LoadU(d, from)));

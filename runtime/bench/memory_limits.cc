@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -71,9 +72,14 @@ __attribute__((target("avx2"))) unsigned read_avx(const float* from, std::size_t
 __attribute__((target("avx2"))) void merge_avx(const float* x, const float* y, const float* z, float* to, std::size_t count) {
   std::size_t i = before_line(to, count);
   merge_each(x, y, z, to, 0, i);
-  for (; i + kStep <= count; i += kStep)
+  for (; i + kStep <= count; i += kStep) {
+    // Without this the processor loses a stream now and then, by where the vectors lie.
+    for (const float* vector : {x, y, z})
+      for (std::size_t line = 0; line < kStep; line += 2 * kWide)
+        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(vector + i + line) + 1024), 0, 2);
     for (std::size_t j = 0; j < kStep; j += kWide)
       stream(_mm256_xor_si256(_mm256_xor_si256(load(x + i + j), load(y + i + j)), load(z + i + j)), to + i + j);
+  }
   merge_each(x, y, z, to, i, count);
   _mm_sfence();
 }

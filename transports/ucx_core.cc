@@ -278,7 +278,7 @@ void Core::fail_endpoint(std::uint64_t nonce) {
   for (const auto& [id, link] : links_)
     if (link->endpoint == endpoint) news_.lose(*link);
   if (endpoint->greets && !endpoint->greeted) --greeting_;
-  if (endpoint->wires) leave_device(*endpoint);
+  if (endpoint->wires) leave_device();
   end_held(*endpoint, nullptr);
   if (!endpoint->tells_failures) give_up([&](const LinkState& link) { return link.endpoint == endpoint; });
 }
@@ -377,6 +377,10 @@ bool Core::at_rest() {
   return ucp_worker_arm(worker_) == UCS_OK;
 }
 
+bool Core::any_wiring() const {
+  return std::ranges::any_of(endpoints_, [](const auto& one) { return one.second->is_wiring(); });
+}
+
 void Core::shutdown() {
   if (worker_ == nullptr) return;
   // Who said goodbye while nobody polled?  And whose connection opens late?  (UCX looks at an interface without connections when
@@ -384,7 +388,7 @@ void Core::shutdown() {
   (void)settle(kSettleRounds, [&] {
     sweep_failures();
     greet_all();
-    return all_sent() && wiring_ == 0;
+    return all_sent() && !any_wiring();
   });
   for (const auto& [nonce, endpoint] : std::unordered_map(endpoints_))
     if (!endpoint->tells_failures || (endpoint->wires && endpoint->is_open())) tell(Kind::bye, *endpoint, 0);

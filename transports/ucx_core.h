@@ -87,9 +87,10 @@ struct Held {
 //
 // Over a device the first message wires up, whatever is done: requests and replies go by datagrams (UCX's ud), and an
 // endpoint that fails or is closed while one of them waits aborts the process likewise (1.13.1, "got REQ message").  So
-// nothing is sent behind a hello before the other side's has come, which shows that the wire-up is over at this end; until
-// then UCX is kept from finding the peer dead (UD_TIMEOUT), our own patience decides, and such an endpoint is never closed:
-// it is left to UCX, and at the end the worker with it.
+// nothing is sent behind a hello before the other side's has come.  The wire-up is over at this end when that has come and ours has
+// left UCX (to answer a hello of somebody who is dead by now takes a wire-up that never ends); until then UCX is kept from
+// finding the peer dead (UD_TIMEOUT), our own patience decides, and such an endpoint is never closed: it is left to UCX, and at
+// the end the worker with it.
 //
 // Over shared memory a sender claims a place in the receiver's queue, and then fills it in; when it dies in
 // between, the receiver waits for ever and hears from nobody any more (UCX's mm transports).  So that this takes
@@ -109,7 +110,8 @@ struct Endpoint {
   // A message without meaning goes to a peer over a device now and then: the adapter tells of a dead one only when something
   // is sent.  One at a time.
   std::shared_ptr<bool> ping_under_way = std::make_shared<bool>(false);
-  bool greeted = false;  // our hello has left
+  bool greeted = false;  // our hello has left, or is with UCX where it wires up
+  std::shared_ptr<bool> hello_under_way = std::make_shared<bool>(false);  // is with UCX, that is
   bool heard = false;    // the other side's has come
   bool direct = false;   // over shared memory, as above
   unsigned attempts = 0; // to send our hello
@@ -120,7 +122,7 @@ struct Endpoint {
   bool is_open() const { return !greets || (greeted && (heard || !tells_failures)); }
   // UCX ends whatever is under way when the peer is gone.  Over a device it does when the adapter says so.
   bool ends_by_itself() const { return tells_failures && !wires; }
-  bool is_wiring() const { return wires && !heard && !broken; }
+  bool is_wiring() const { return wires && !broken && (!heard || *hello_under_way); }
 };
 
 using LinkState = LinkTo<Endpoint>;
@@ -236,7 +238,7 @@ class Core {
   bool all_sent() const;
   void enter_device();
   void look_over_devices();
-  void leave_device(const Endpoint& endpoint);
+  void leave_device();
   ucs_status_t refuse(const UcxWire& wire, const ucp_am_recv_param_t& param);
   void received(Incoming& incoming, ucs_status_t status);
   void deliver(std::span<const std::byte> notice, std::uint64_t put_size);
@@ -269,6 +271,7 @@ class Core {
   template <class Done>
   bool settle(int rounds, Done&& done);
   bool at_rest();
+  bool any_wiring() const;
 
   UcxOptions options_;
   std::shared_ptr<Context> context_;
@@ -289,10 +292,13 @@ class Core {
   std::unordered_map<std::uint64_t, std::shared_ptr<RegionState>> regions_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Endpoint>> endpoints_;  // by nonce
   std::vector<std::shared_ptr<Endpoint>> failed_;                           // until they are closed
-  std::vector<std::string> visitors_;  // addresses in hellos that have come; seen to outside of UCX's callbacks
+  struct Visitor {
+    std::uint64_t from = 0;
+    std::string address;
+  };
+  std::vector<Visitor> visitors_;  // whose hellos have come; seen to outside of UCX's callbacks
   std::size_t greeting_ = 0;           // endpoints whose hello has not left
   std::size_t over_devices_ = 0;       // of endpoints_, those that wired up or will
-  std::size_t wiring_ = 0;             // of these, those that will
   FileDescriptor patience_;            // a timer that ticks while there are any
   struct Refusal {
     std::uint64_t from = 0, to = 0;  // who sent what is refused, and to whom

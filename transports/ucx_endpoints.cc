@@ -102,6 +102,8 @@ void Core::greet(Endpoint& endpoint) {
     Outgoing* hello = prepare(wire, {});
     hello->staged.reset(new std::byte[address.size()]);
     std::memcpy(hello->staged.get(), address.data(), address.size());
+    *endpoint.hello_under_way = true;
+    hello->is_under_way = endpoint.hello_under_way;
     if (send_now(hello, endpoint.handle, hello->staged.get(), address.size(), false) != Errc::ok) return recycle(hello);
     endpoint.greeted = true;
     --greeting_;
@@ -124,8 +126,8 @@ void Core::greet(Endpoint& endpoint) {
 }
 
 void Core::greet_all() {
-  for (const std::string& bytes : std::exchange(visitors_, {})) {
-    const auto address = wire::unpack(bytes);
+  for (const Visitor& visitor : std::exchange(visitors_, {})) {
+    const auto address = wire::unpack(visitor.address);
     if (!address || !wire::check_reachable(*address, dialect())) {
       ++refused_;
       continue;
@@ -138,7 +140,6 @@ void Core::greet_all() {
     }
     const std::shared_ptr<Endpoint> endpoint = found != endpoints_.end() ? found->second : reach(*address);
     if (!endpoint || !endpoint->greets || std::exchange(endpoint->heard, true)) continue;
-    if (endpoint->wires) --wiring_;
     if (endpoint->is_open()) let_go(*endpoint);
   }
   for (const Refusal& refusal : std::exchange(refusals_, {}))
@@ -159,7 +160,6 @@ void Core::greet_all() {
 }
 
 void Core::enter_device() {
-  ++wiring_;
   if (over_devices_++ > 0) return;
   const auto patience = std::chrono::duration_cast<std::chrono::nanoseconds>(options_.wire_up_patience).count();
   const long tick = std::max<long>(patience / kTicks, 1);
@@ -190,9 +190,8 @@ void Core::look_over_devices() {
 }
 
 // Without any the ticks would wake a fabric that has nothing to wait for.
-void Core::leave_device(const Endpoint& endpoint) {
+void Core::leave_device() {
   constexpr itimerspec kNoTicks{};
-  if (!endpoint.heard) --wiring_;
   if (--over_devices_ == 0) (void)::timerfd_settime(patience_.number(), 0, &kNoTicks, nullptr);
 }
 

@@ -281,9 +281,11 @@ ucs_status_t Core::on_message(void* arg, const void* header, std::size_t header_
         return UCS_OK;
       case Kind::hello:
         if (size > 0 && wire.size <= size && (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0)
-          core.visitors_.emplace_back(static_cast<const char*>(data), wire.size);
+          core.visitors_.push_back({wire.from, std::string(static_cast<const char*>(data), wire.size)});
         return UCS_OK;
       case Kind::bye:
+        // Of one who came and went since we looked last, too.
+        std::erase_if(core.visitors_, [&](const Visitor& visitor) { return visitor.from == wire.from; });
         core.fail_endpoint(wire.from);
         return UCS_OK;
       case Kind::landed:  // said by libfabric's fabrics, and in rings

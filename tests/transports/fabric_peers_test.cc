@@ -228,6 +228,28 @@ TEST_P(FabricPeers, AFabricMayGoBeforeWhatWasMadeFromIt) {
 }
 
 // One thread for each fabric, each sleeping without a timeout that could hide a lost wake-up.
+// What it said, its goodbye included, may lie there unread when somebody looks again; then it is not called back.
+TEST_P(FabricPeers, OneMayComeAndGoWhileTheOtherSeldomLooks) {
+  for (const int seldom : {1, 4, 16}) {
+    Side host = make_side(), guest = make_side();
+    auto back = connect(host, guest), there = connect(guest, host);
+    const int number = seldom;
+    const Put put{.notice = as_notice(number)};
+    ASSERT_EQ(put_patiently(*there, put, {&guest, &host}), Errc::ok);
+    int looks = 0;
+    EXPECT_TRUE(wait_until({&guest}, [&] {
+      if (++looks % seldom == 0) host.poll();
+      return !guest.events.ended.empty();
+    }));
+    there.reset();
+    guest.fabric.reset();
+    (void)wait_until({&host}, [&] { return !host.events.down.empty(); }, std::chrono::milliseconds(100) * kSlowness);
+    EXPECT_LE(host.events.notices.size(), 1u);
+    EXPECT_LE(host.events.down.size(), 1u);
+    EXPECT_TRUE(host.events.ended.empty());
+  }
+}
+
 TEST_P(FabricPeers, NoWakeUpIsLostInTenThousandRounds) {
   const std::uint64_t kRounds = 10'000 / static_cast<std::uint64_t>(kSlowness);
   Side sides[2] = {make_side(), make_side()};

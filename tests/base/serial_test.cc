@@ -5,7 +5,6 @@
 #include "base/layout.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/metrics.h"
 #include "base/payload.h"
 
 namespace gossamer {
@@ -74,6 +73,13 @@ TEST(Layout, TensorsAreGapless) {
   EXPECT_EQ(layout.tensors()[1].offset, 12u);
 }
 
+TEST(AlignedBuffer, OfLargePagesIsAllZeroesAndWritableToItsEnds) {
+  AlignedBuffer<float> buffer((std::size_t{5} << 20) / sizeof(float) + 3);
+  for (std::size_t i = 0; i < buffer.size(); ++i) ASSERT_EQ(buffer[i], 0.0f) << i;
+  buffer[0] = buffer[buffer.size() - 1] = 1.0f;
+  EXPECT_EQ(buffer[0] + buffer[buffer.size() - 1], 2.0f);
+}
+
 TEST(AlignedBuffer, IsAlignedZeroedAndMovable) {
   AlignedBuffer<float> a(33);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(a.data()) % 64, 0u);
@@ -82,14 +88,6 @@ TEST(AlignedBuffer, IsAlignedZeroedAndMovable) {
   AlignedBuffer<float> b(std::move(a));
   EXPECT_EQ(b[1], 2.f);
   EXPECT_EQ(a.size(), 0u);
-}
-
-TEST(Metrics, CountersAreFoundAgainByName) {
-  Metrics metrics;
-  metrics.counter("bytes_sent").add(3);
-  metrics.counter("bytes_sent").add(4);
-  metrics.gauge("loss").set(0.5);
-  EXPECT_EQ(metrics.snapshot(), (std::map<std::string, double>{{"bytes_sent", 7}, {"loss", 0.5}}));
 }
 
 TEST(Log, CountsProblems) {

@@ -31,9 +31,9 @@ constexpr std::size_t kWindow = 16;  // sends and receives under way
 constexpr std::chrono::seconds kPatience{30};
 
 // One endpoint, one buffer, one peer.
-class Bare {
+class BareEndpoint {
  public:
-  Result<> open(const Wire& wire, std::size_t size_max) {
+  Result<> open(const Wire& wire, bool can_sleep, std::size_t size_max) {
     GOSSAMER_TRY_ASSIGN(offer_, ofi::choose({.provider = wire.bare_provider, .interface = wire.fabric.ofi.interface}));
     fi_info* info = offer_.info.get();
     if (size_max > info->ep_attr->max_msg_size)
@@ -57,8 +57,10 @@ class Bare {
     fid_cq* queue = nullptr;
     fi_cq_attr attributes{};
     attributes.format = FI_CQ_FORMAT_MSG;
-    attributes.wait_obj = FI_WAIT_NONE;
-    GOSSAMER_TRY(check("fi_cq_open", fi_cq_open(domain, &attributes, &queue, nullptr)));
+    attributes.wait_obj = can_sleep ? FI_WAIT_FD : FI_WAIT_NONE;
+    const int opened = fi_cq_open(domain, &attributes, &queue, nullptr);
+    if (opened != 0 && can_sleep) return fail(Errc::unsupported, wire.bare_provider + " has no queue that one can sleep on");
+    GOSSAMER_TRY(check("fi_cq_open", opened));
     queue_.reset(queue);
     fid_ep* endpoint = nullptr;
     GOSSAMER_TRY(check("fi_endpoint", fi_endpoint(domain, info, &endpoint, nullptr)));
@@ -76,7 +78,7 @@ class Bare {
     registered_.reset(registered);
     return {};
   }
-  ~Bare() {
+  ~BareEndpoint() {
     registered_.reset();
     endpoint_.reset();
     if (memory_ != nullptr) ::munmap(memory_, size_);
@@ -170,11 +172,12 @@ std::string order(char kind, Amount amount) {
 
 class BareMeasurement final : public Measurement {
  public:
-  static Result<std::unique_ptr<Measurement>> make(const Wire& wire, bool writes, std::size_t size_max) {
+  static Result<std::unique_ptr<Measurement>> make(const Wire& wire, Bare kind, std::size_t size_max) {
     auto measurement = std::make_unique<BareMeasurement>();
-    measurement->writes_ = writes;
-    GOSSAMER_TRY(measurement->bare_.open(wire, size_max));
-    GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("transport", "bare:" + wire.name + " 1 " + std::to_string(size_max)));
+    measurement->writes_ = kind == Bare::write;
+    const bool can_sleep = kind == Bare::send_with_descriptor;
+    GOSSAMER_TRY(measurement->bare_.open(wire, can_sleep, size_max));
+    GOSSAMER_TRY_ASSIGN(measurement->other_, OtherSide::process("transport", "bare:" + wire.name + (can_sleep ? " 1 " : " 0 ") + std::to_string(size_max)));
     GOSSAMER_TRY(measurement->bare_.meet(measurement->other_->talk()));
     return measurement;
   }
@@ -223,15 +226,15 @@ class BareMeasurement final : public Measurement {
 
   bool writes_ = false;
   std::unique_ptr<OtherSide> other_;
-  Bare bare_;
+  BareEndpoint bare_;
 };
 
 }  // namespace
 
-Result<> serve_bare_libfabric(const Wire& wire, std::size_t size_max, int descriptor) {
-  Bare bare;
+Result<> serve_bare_libfabric(const Wire& wire, bool can_sleep, std::size_t size_max, int descriptor) {
+  BareEndpoint bare;
   Talk talk(descriptor);
-  GOSSAMER_TRY(bare.open(wire, size_max));
+  GOSSAMER_TRY(bare.open(wire, can_sleep, size_max));
   GOSSAMER_TRY(bare.meet(talk));
   for (;;) {
     // Progress is ours to make while we wait for orders.
@@ -269,8 +272,8 @@ std::string bare_address(const Wire& wire) {
   return network_address(static_cast<const sockaddr*>(offer->info->src_addr)).text;
 }
 
-Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire& wire, bool writes, std::size_t size_max) {
-  return BareMeasurement::make(wire, writes, size_max);
+Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire& wire, Bare kind, std::size_t size_max) {
+  return BareMeasurement::make(wire, kind, size_max);
 }
 
 }  // namespace gossamer::bench

@@ -9,8 +9,8 @@
 
 namespace gossamer::bench {
 
-// The other side of measure_bare_libfabric(); `descriptor` is its socket.
-Result<> serve_bare_libfabric(const Wire& wire, std::size_t size_max, int descriptor);
+// The other side of measure_bare_libfabric() with the same `can_sleep`; `descriptor` is its socket.
+Result<> serve_bare_libfabric(const Wire& wire, bool can_sleep, std::size_t size_max, int descriptor);
 
 // Where libfabric's own programs reach this machine over this wire: "127.0.0.1".
 std::string bare_address(const Wire& wire);

@@ -7,13 +7,13 @@
 
 namespace gossamer::bench {
 
-Result<> serve_bare_libfabric(const Wire&, std::size_t, int) {
+Result<> serve_bare_libfabric(const Wire&, bool, std::size_t, int) {
   return fail(Errc::unsupported, "this build has no libfabric");
 }
 
 std::string bare_address(const Wire&) { return {}; }
 
-Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire&, bool, std::size_t) {
+Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire&, Bare, std::size_t) {
   return fail(Errc::unsupported, "this build has no libfabric");
 }
 

@@ -258,17 +258,19 @@ class Bench {
         line->others["fi_pingpong"].push_back(value);
       }
     }
-    for (const bool writes : {true, false}) {
-      if (latency && writes) continue;
-      auto bare = bench::measure_bare_libfabric(wire, writes, amount.size);
+    using bench::Bare;
+    for (const Bare kind : {Bare::write, Bare::send, Bare::send_with_descriptor}) {
+      if (kind == (latency ? Bare::write : Bare::send_with_descriptor)) continue;
+      auto bare = bench::measure_bare_libfabric(wire, kind, amount.size);
       if (!bare && bare.error().code == Errc::unsupported) {
+        if (kind == Bare::send_with_descriptor) break;
         const std::string reason = wire.name + ": " + bare.error().message;
         if (std::ranges::find(missing_, reason) == missing_.end()) missing_.push_back(reason);
         break;
       }
       GOSSAMER_TRY(bare);
       GOSSAMER_TRY_ASSIGN(const double value, latency ? (*bare)->latency(amount) : (*bare)->bandwidth(amount));
-      line->others[writes ? "fi_write" : "fi_send"].push_back(value);
+      line->others[kind == Bare::write ? "fi_write" : kind == Bare::send ? "fi_send" : "fi_send, FI_WAIT_FD"].push_back(value);
     }
     return {};
   }

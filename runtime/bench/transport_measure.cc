@@ -388,7 +388,7 @@ Result<> serve(const std::string& what) {
   const std::size_t number = std::strtoull(what.c_str() + first, nullptr, 10), size_max = std::strtoull(what.c_str() + second, nullptr, 10);
   const bool bare = name.starts_with("bare:");
   for (const Wire& wire : all_wires(device)) {
-    if (bare && "bare:" + wire.name == name) return serve_bare_libfabric(wire, size_max, 0);
+    if (bare && "bare:" + wire.name == name) return serve_bare_libfabric(wire, number != 0, size_max, 0);
     if (wire.name == name) return Server(wire.fabric, number, size_max, 0).run();
   }
   return fail(Errc::invalid_argument, "bench transport --serve: no wire `" + name + "`");

@@ -58,8 +58,10 @@ class FabricMeasurement : public Measurement {
 // Ours: `links` fabrics on the other side.
 Result<std::unique_ptr<FabricMeasurement>> measure_fabric(const Wire& wire, std::size_t links, std::size_t size_max);
 
-// libfabric's own.  `writes`: one-sided writes (bandwidth only), else messages.
-Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire& wire, bool writes, std::size_t size_max);
+// libfabric's own: messages; one-sided writes (bandwidth only); messages with a completion queue that one can sleep on, as ours is, which
+// makes every one of them dearer.  Errors: unsupported where the provider has no such queue, or the sizes are too large for it.
+enum class Bare { send, write, send_with_descriptor };
+Result<std::unique_ptr<Measurement>> measure_bare_libfabric(const Wire& wire, Bare kind, std::size_t size_max);
 
 // The other side, as a process: what follows `gossamer bench transport --serve`; the socket is its standard input.
 Result<> serve(const std::string& what);

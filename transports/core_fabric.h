@@ -343,7 +343,7 @@ class CoreFabric final : public Fabric {
   }
 
  private:
-  static constexpr unsigned kPollsPerLibrary = 32;
+  static constexpr unsigned kPollsPerLibrary = 256;
 
   CoreFabric(std::shared_ptr<Core> core, std::shared_ptr<Neighbours> neighbours) : core_(std::move(core)), neighbours_(std::move(neighbours)) {}
   Shared shared() const { return {core_, neighbours_, hidden_}; }

@@ -43,7 +43,8 @@ class Stream {
   }
 
   // A T that lasts as long as the stream: what one call allocates and leaves to the next, since memory that comes from the system anew
-  // costs a page fault for every 4 KiB.  By one thread at a time, and not by a call within another one that keeps the same T.
+  // costs a page fault for every 4 KiB.  Not thread safe, and not for a call within another one that keeps the same T: engines on
+  // threads of their own have streams of their own.
   template <class T>
   T& keep() {
     for (const Kept& kept : kept_)

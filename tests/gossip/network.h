@@ -76,7 +76,7 @@ class Network {
                          .resend_after = std::chrono::milliseconds(20)},
           *peer->fabric, clock_);
       peer->engine = std::make_unique<Engine>(EngineSetup{.self = id, .peers = n, .vector_size = options_.dimension, .rounds_open = options_.rounds_open},
-                                              clock_, topology_, *peer->mixer, *peer->transport, stream_);
+                                              clock_, topology_, *peer->mixer, *peer->transport, peer->stream);
       peer->model.resize(options_.dimension);
       peers_.push_back(std::move(peer));
     }
@@ -150,6 +150,7 @@ class Network {
 
  private:
   struct Peer {
+    Stream stream;  // each its own, as in a process: engines may run on threads of their own
     std::unique_ptr<Fabric> fabric;
     std::unique_ptr<Mixer> mixer;
     std::unique_ptr<Transport> transport;
@@ -162,7 +163,6 @@ class Network {
   Layout layout_;
   std::unique_ptr<Compressor> compressor_;
   SteadyClock clock_;
-  Stream stream_;
   std::vector<std::unique_ptr<Peer>> peers_;
 };
 

@@ -227,14 +227,12 @@ TEST_P(FabricPeers, AFabricMayGoBeforeWhatWasMadeFromIt) {
   source.reset();
 }
 
-// One thread for each fabric, each sleeping without a timeout that could hide a lost wake-up.
 // What it said, its goodbye included, may lie there unread when somebody looks again; then it is not called back.
 TEST_P(FabricPeers, OneMayComeAndGoWhileTheOtherSeldomLooks) {
   for (const int seldom : {1, 4, 16}) {
     Side host = make_side(), guest = make_side();
     auto back = connect(host, guest), there = connect(guest, host);
-    const int number = seldom;
-    const Put put{.notice = as_notice(number)};
+    const Put put{.notice = as_notice(seldom)};
     ASSERT_EQ(put_patiently(*there, put, {&guest, &host}), Errc::ok);
     int looks = 0;
     EXPECT_TRUE(wait_until({&guest}, [&] {
@@ -250,6 +248,7 @@ TEST_P(FabricPeers, OneMayComeAndGoWhileTheOtherSeldomLooks) {
   }
 }
 
+// One thread for each fabric, each sleeping without a timeout that could hide a lost wake-up.
 TEST_P(FabricPeers, NoWakeUpIsLostInTenThousandRounds) {
   const std::uint64_t kRounds = 10'000 / static_cast<std::uint64_t>(kSlowness);
   Side sides[2] = {make_side(), make_side()};

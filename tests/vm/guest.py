@@ -244,8 +244,10 @@ def bench():
     text = must(orders["gossamer"], "bench", "transport", "--wires", "ucx-rc,libfabric-verbs", "--sizes", "65536,4194304", "--latency-sizes", "8",
                 "--links", "2", "--repeat", "1", "--round-trips", "100", "--volume", "8388608", "--json", log=log, deadline=minutes(5))
     report = json.loads(text[text.index("\n{") + 1:])
-    measured = {(row["wire"], row["what"]) for row in report["rows"]}
-    wanted = {(wire, what) for wire in ("ucx-rc", "libfabric-verbs") for what in ("latency", "bandwidth", "wake", "idle")}
+    measured = sorted((row["wire"], row["what"], row["size"], row["links"]) for row in report["rows"])
+    wanted = sorted((wire, *row) for wire in ("ucx-rc", "libfabric-verbs")
+                    for row in [("latency", 8, 1), ("wake", 0, 1), ("idle", 0, 1), ("idle", 0, 2)] +
+                    [("bandwidth", size, links) for size in (65536, 4194304) for links in (1, 2)])
     if measured != wanted or report["not_measured"]:
         raise Failed(f"not all was measured\n{text[-3000:]}")
     for row in report["rows"]:

@@ -54,7 +54,7 @@ Result<> EngineDriver::wait(Duration at_most) {
   const std::size_t open_before = engine_.open_rounds();
   GOSSAMER_TRY(engine_.step());
   if (engine_.open_rounds() < open_before) return {};
-  sleep(engine_.next_deadline(), at_most, wake_fd_);
+  if (fabric_.arm()) sleep(engine_.next_deadline(), at_most, wake_fd_);
   return engine_.step();
 }
 
@@ -66,13 +66,12 @@ Result<> EngineDriver::pause(Duration at_most) {
   }
   const std::lock_guard guard(mutex_);
   GOSSAMER_TRY(engine_.step());
-  sleep(engine_.next_deadline(), at_most, wake_fd_);
+  if (fabric_.arm()) sleep(engine_.next_deadline(), at_most, wake_fd_);
   return engine_.step();
 }
 
-// Only the thread that polls the fabric comes here, so arming it needs no lock.
+// The fabric is armed.  It is not touched here: the threaded driver sleeps without the lock.
 void EngineDriver::sleep(Time deadline, Duration at_most, int wake_fd) {
-  if (!fabric_.arm()) return;
   const Duration left = std::max<Duration>(deadline - clock_.now(), std::chrono::milliseconds(1));
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(std::min({left, at_most, kSleepMax}));
   std::array<pollfd, 3> descriptors{{{fabric_.wait_fd(), POLLIN, 0}, {wake_fd, POLLIN, 0}, {nudge_fd_, POLLIN, 0}}};
@@ -86,6 +85,7 @@ void EngineDriver::sleep(Time deadline, Duration at_most, int wake_fd) {
 void EngineDriver::run() {
   while (!stop_) {
     Time deadline;
+    bool armed = false;
     {
       const std::lock_guard guard(mutex_);
       const std::size_t open_before = engine_.open_rounds();
@@ -97,9 +97,11 @@ void EngineDriver::run() {
       }
       if (error_) return;
       deadline = engine_.next_deadline();
+      // The trainer's thread publishes into the same fabric, which is one thread's at a time.
+      armed = fabric_.arm();
     }
     // The control plane is the other thread's business.
-    sleep(deadline, kSleepMax, -1);
+    if (armed) sleep(deadline, kSleepMax, -1);
   }
 }
 

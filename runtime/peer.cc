@@ -155,7 +155,10 @@ Result<> Peer::agree_on_start() {
     GOSSAMER_TRY_ASSIGN(const Message start, next(messages::kStart));
     if (!same) GOSSAMER_TRY(messages::unpack_model(start.bytes, stack_.model()));
   }
-  stack_.engine->start(stack_.model());
+  {
+    const auto guard = driver_->lock();
+    stack_.engine->start(stack_.model());
+  }
   begun_ = true;
   started_ = clock_.now();
   return {};
@@ -176,7 +179,10 @@ Result<> Peer::catch_up() {
       return fail(Errc::timed_out, fmt::format("the members of the run did not take this peer in within {:g} s (deadlines.join)",
                                                seconds(run_.deadlines.join)));
   }
-  log_.info("member of view {} from round {} on", stack_.elastic->view().number, stack_.engine->next_round());
+  {
+    const auto guard = driver_->lock();
+    log_.info("member of view {} from round {} on", stack_.elastic->view().number, stack_.engine->next_round());
+  }
   interval_step_ = stack_.worker->steps();
   started_ = clock_.now();
   return {};
@@ -253,6 +259,7 @@ Result<> Peer::drive(Wants wants) {
     GOSSAMER_TRY(check_control());
     at_rest_ = false;
     // A view may have begun to be agreed on, and nothing is to be published meanwhile.
+    const auto guard = driver_->lock();
     if (!stack_.worker->may_compute()) return {};
   }
   const Time compute = clock_.now();

@@ -146,7 +146,7 @@ Result<std::shared_ptr<Core>> Core::make(const UcxOptions& options) {
 
   ucp_worker_params_t worker_params{};
   worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
-  worker_params.thread_mode = UCS_THREAD_MODE_SINGLE;
+  worker_params.thread_mode = UCS_THREAD_MODE_SERIALIZED;  // a trainer and its engine take turns
   if (const ucs_status_t status = ucp_worker_create(context, &worker_params, &core->worker_);
       status != UCS_OK)
     return fail(Errc::unsupported, "UCX cannot use the transports '" + core->tls_ + "': " + say(status));

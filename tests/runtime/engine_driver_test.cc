@@ -1,0 +1,86 @@
+// The driver's lock is what a trainer's thread holds while it publishes: engine, transport and fabric are its own then.
+#include "runtime/engine_driver.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "tests/gossip/network.h"
+#include "topologies/topology_spec.h"
+
+namespace gossamer {
+namespace {
+
+using testing_support::Network;
+using testing_support::NetworkOptions;
+
+// Takes its time whenever the thread that polls it comes by, and says that somebody is in it.
+class Slow final : public Fabric {
+ public:
+  explicit Slow(std::unique_ptr<Fabric> inner) : inner_(std::move(inner)) {}
+
+  std::string_view name() const override { return inner_->name(); }
+  std::string description() const override { return inner_->description(); }
+  FabricLimits limits() const override { return inner_->limits(); }
+  Traffic traffic() const override { return inner_->traffic(); }
+  std::string address() const override { return inner_->address(); }
+  Result<std::unique_ptr<Region>> allocate(std::size_t size) override { return inner_->allocate(size); }
+  Result<std::unique_ptr<Region>> add_region(MemoryView memory) override { return inner_->add_region(memory); }
+  Result<std::unique_ptr<Link>> connect(std::string_view address) override { return inner_->connect(address); }
+  void poll(FabricEvents* events) override {
+    const Visit visit(*this);
+    inner_->poll(events);
+  }
+  int wait_fd() const override { return inner_->wait_fd(); }
+  bool arm() override {
+    ++armed_;
+    const Visit visit(*this);
+    return inner_->arm();
+  }
+
+  bool visited() const { return visited_; }
+  int armed() const { return armed_; }
+
+ private:
+  struct Visit {
+    explicit Visit(Slow& fabric) : fabric(fabric) {
+      fabric.visited_ = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ~Visit() { fabric.visited_ = false; }
+    Slow& fabric;
+  };
+
+  std::unique_ptr<Fabric> inner_;
+  std::atomic<bool> visited_{false};
+  std::atomic<int> armed_{0};
+};
+
+TEST(EngineDriver, LeavesTheFabricToWhoHoldsTheLock) {
+  const auto topology = make_topology(family_spec("complete", 2)).value();
+  const auto hub = std::make_shared<LoopbackHub>();
+  Slow* fabric = nullptr;  // peer 0's
+  Network network(*topology, {.make_fabric =
+                                  [&](PeerId id) -> std::unique_ptr<Fabric> {
+                                    auto made = std::make_unique<Slow>(make_loopback(hub).value());
+                                    if (id == 0) fabric = made.get();
+                                    return made;
+                                  },
+                              .dimension = 4});
+  const SteadyClock clock;
+  EngineDriver driver(network.engine(0), *fabric, clock, -1, true);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  for (int turn = 0; turn < 30 || fabric->armed() < 30; ++turn) {
+    ASSERT_LT(std::chrono::steady_clock::now(), until) << "the driver's thread does not run";
+    ASSERT_TRUE(driver.nudge());  // it goes round, and will arm the fabric
+    const auto guard = driver.lock();
+    ASSERT_FALSE(fabric->visited()) << "in turn " << turn;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    ASSERT_FALSE(fabric->visited()) << "a little later in turn " << turn;
+  }
+}
+
+}  // namespace
+}  // namespace gossamer

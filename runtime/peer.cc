@@ -102,7 +102,7 @@ Result<> Peer::compose() {
   setup.alive.resize(peers());
   setup.ended.resize(peers());
   for (const Roster::Entry& peer : roster_.peers) (peer.alive ? setup.alive : setup.ended)[peer.rank] = peer.incarnation;
-  GOSSAMER_TRY(stack_.compose(run_, *topology_, *compressor_, *fabric_, clock_, stream_, std::move(setup)));
+  GOSSAMER_TRY(stack_.compose(run_, *topology_, *compressor_, *fabric_, clock_, engine_stream_, stream_, std::move(setup)));
   interval_ = run_.report.interval_steps ? run_.report.interval_steps : std::max<std::uint64_t>(1, stack_.length.steps / kIntervalsPerRun);
   // A newcomer is introduced to the others when it is one of them.
   for (const Roster::Entry& peer : roster_.peers)

@@ -63,7 +63,8 @@ class Peer {
   const PeerProcess& process_;
   Log& log_;
   SteadyClock clock_;
-  Stream stream_;
+  Stream stream_;         // of this thread: trainer and evaluation
+  Stream engine_stream_;  // under the driver's lock, as the engine
 
   std::unique_ptr<Topology> topology_;
   std::unique_ptr<Fabric> fabric_;

@@ -8,7 +8,7 @@
 namespace gossamer {
 
 Result<> PeerStack::compose(const RunFile& run, const Topology& topology, const Compressor& compressor, Fabric& fabric, const Clock& clock,
-                            Stream& stream, PeerStackSetup setup) {
+                            Stream& engine_stream, Stream& trainer_stream, PeerStackSetup setup) {
   const TrainerOptions& training = run.trainer;
   const std::size_t peers = topology.peer_count(), size = task->layout().size();
   const bool is_elastic = run.membership.mode == MembershipMode::elastic;
@@ -44,13 +44,13 @@ Result<> PeerStack::compose(const RunFile& run, const Topology& topology, const 
                                                 .trainer_waits = waits_for_exchange(working),
                                                 .round_deadline = run.deadlines.round,
                                                 .elastic = is_elastic},
-                                    clock, topology, exchanged, *transport, stream);
+                                    clock, topology, exchanged, *transport, engine_stream);
 
   first_model = AlignedBuffer<float>(size);
   task->initialise(run.seed, first_model.span());
   GOSSAMER_TRY_ASSIGN(optimizer, make_optimizer(training.optimizer, size));
   if (setup.around_optimizer) optimizer = setup.around_optimizer(std::move(optimizer));
-  trainer = std::make_unique<Trainer>(*task, *optimizer, training.optimizer, training.schedule, length.epochs, stream, first_model.span(),
+  trainer = std::make_unique<Trainer>(*task, *optimizer, training.optimizer, training.schedule, length.epochs, trainer_stream, first_model.span(),
                                       length.steps_per_epoch);
   worker = std::make_unique<Worker>(working, *trainer, *engine);
   if (!is_elastic) return {};

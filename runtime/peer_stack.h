@@ -54,10 +54,11 @@ struct PeerStack {
 
   std::span<float> model() const { return trainer->model(); }
 
-  // Fills all of it but the task, which must be there.  The references outlive it.
+  // Fills all of it but the task, which must be there.  The references outlive it.  Engine and trainer have a stream each where they have
+  // threads of their own.
   // Errors: what the algorithm or the optimizer cannot do (Errc::invalid_argument, Errc::unsupported).
-  Result<> compose(const RunFile& run, const Topology& topology, const Compressor& compressor, Fabric& fabric, const Clock& clock, Stream& stream,
-                   PeerStackSetup setup);
+  Result<> compose(const RunFile& run, const Topology& topology, const Compressor& compressor, Fabric& fabric, const Clock& clock,
+                   Stream& engine_stream, Stream& trainer_stream, PeerStackSetup setup);
 };
 
 }  // namespace gossamer

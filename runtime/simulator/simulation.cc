@@ -98,7 +98,7 @@ Result<> Simulation::compose(Peer& peer) {
   setup.around_optimizer = [&](std::unique_ptr<Optimizer> optimizer) {
     return setup_.check ? watch(std::move(optimizer), peer.id, std::move(watched)) : std::move(optimizer);
   };
-  GOSSAMER_TRY(stack.compose(run_, *topology_, *compressor_, *peer.fabric, *peer.clock, stream_, std::move(setup)));
+  GOSSAMER_TRY(stack.compose(run_, *topology_, *compressor_, *peer.fabric, *peer.clock, stream_, stream_, std::move(setup)));
   steps_ = stack.length.steps;
   threaded_ = overlaps(stack.working);
   peer.member = !newcomer;

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """Counts what `meson test` just ran in a build directory, case by case.
 
-    count_tests.py BUILD_DIR [--status N] [--filtered] [--named TEST]...
+    count_tests.py BUILD_DIR [--status N] [--filtered] [--reports FOLDER] [--named TEST]...
 
 A GoogleTest binary counts once per case, any other test once.  A binary that crashed, ran out of time, left no
 results or failed without saying in which case counts as one failure more, on top of the cases it got through.
+So does each process that left a sanitizer's report in FOLDER: a test that kills its children, or expects them to
+fail, would not notice.
 Prints skips with their reasons, failures with the end of their output, and as the last line
 `N passed, N failed, N skipped`.  Exits with 1 where anything failed.
 """
@@ -147,7 +149,14 @@ def count_other(count, name, entry):
         count.fail(name, output + f"\n{entry['result']}: {how_it_ended(entry)}")
 
 
-def count_build(build, status, filtered, named=()):
+def count_reports(count, folder):
+    for report in sorted(folder.glob('*')):
+        lines = report.read_text(errors='replace').splitlines()
+        if lines:
+            count.fail(f'sanitizer: {report}', '\n'.join(lines[:TAIL_LINES]))
+
+
+def count_build(build, status, filtered, named=(), reports=None):
     count = Count()
     known = {}
     for test in json.loads((build / 'meson-info' / 'intro-tests.json').read_text()):
@@ -176,6 +185,8 @@ def count_build(build, status, filtered, named=()):
             count.fail('meson test', f'ended with status {status}, though no test failed')
         elif count.passed + len(count.skipped) == 0:
             count.fail('meson test', 'no case fits the filter')
+    if reports:
+        count_reports(count, reports)
     return count
 
 
@@ -184,10 +195,11 @@ def main():
     parser.add_argument('build', type=Path)
     parser.add_argument('--status', type=int, default=0, help='exit status of meson test')
     parser.add_argument('--filtered', action='store_true', help='a binary may have run no case')
+    parser.add_argument('--reports', type=Path, help='where sanitizers left what they found')
     parser.add_argument('--named', action='append', default=[], help='a test that must have run')
     options = parser.parse_args()
     try:
-        count = count_build(options.build, options.status, options.filtered, options.named)
+        count = count_build(options.build, options.status, options.filtered, options.named, options.reports)
     except Exception:  # the last line is owed whatever was found
         count = Count()
         count.fail('counting the results', traceback.format_exc())

@@ -113,6 +113,18 @@ class CountTests(unittest.TestCase):
         self.ran('sum', xml=FINISHED % '')
         self.assertIn(' 1 failed,', self.count()[0])
 
+    def test_a_report_of_a_sanitizer_is_a_failure_though_all_tests_passed(self):
+        self.ran('sum', xml=FINISHED % '')
+        reports = self.build / 'reports'
+        reports.mkdir()
+        self.assertEqual(self.count('--reports', reports)[0], '1 passed, 0 failed, 1 skipped')
+        (reports / 'report.7').write_text('WARNING: ThreadSanitizer: data race\n' + '  #0\n' * 100)
+        (reports / 'report.8').write_text('')
+        last, output = self.count('--reports', reports)
+        self.assertEqual(last, '1 passed, 1 failed, 1 skipped')
+        self.assertIn('report.7', output)
+        self.assertIn('data race', output)
+
     def test_a_script_may_skip_and_fail(self):
         self.ran('skips', protocol='exitcode', result='SKIP', returncode=77, stdout='no root here\n')
         self.ran('fails', protocol='exitcode', result='FAIL', returncode=3, stdout='why\n')

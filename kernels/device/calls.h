@@ -26,16 +26,21 @@ inline Result<Status> status_of(DeviceStream& stream, const Status* there) {
   return status;
 }
 
+// The vectors of the first pass, or the only one; payloads are still to be added.
+inline DecodePass pass_into(const DecodeInto& into) {
+  return {.target = into.target, .own = into.own.data(), .out = into.out.data(), .sum = into.sum.data(), .wide = into.wide.data(), .wide_weight = into.wide_weight};
+}
+
 // Launches `work` for as many payloads at a time as it takes, whose bytes on the device are from(p).  Without any, assign and difference
 // write zeros.
 template <class Work, class From>
 void launch_passes(DeviceStream& stream, Work work, std::span<const WeightedPayload> payloads, const From& from) {
   for (std::size_t p = 0; p < payloads.size() || p == 0; p += kPayloadsOfPass) {
-    work.goes_on = p > 0;
-    work.payloads = static_cast<unsigned>(std::min<std::size_t>(kPayloadsOfPass, payloads.size() - p));
-    for (unsigned i = 0; i < work.payloads; ++i) {
+    work.into.goes_on = p > 0;
+    work.into.payloads = static_cast<unsigned>(std::min<std::size_t>(kPayloadsOfPass, payloads.size() - p));
+    for (unsigned i = 0; i < work.into.payloads; ++i) {
       work.from[i] = from(p + i);
-      work.weights[i] = payloads[p + i].weight;
+      work.into.weights[i] = payloads[p + i].weight;
     }
     stream.launch(work);
   }

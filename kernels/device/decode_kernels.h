@@ -9,20 +9,37 @@
 
 namespace gossamer::device {
 
-struct DecodeWork {
-  Quantizer how;
+// DecodeInto (kernels/compressor.h) on a device, and what one pass adds to it.
+struct DecodePass {
   DecodeTo target = DecodeTo::add;
-  bool goes_on = false;  // an earlier pass has begun the sum in `out`
-  bool one_scale = false;
-  unsigned payloads = 0;
-  const std::byte* from[kPayloadsOfPass] = {};
-  float weights[kPayloadsOfPass] = {};
-  Chunks chunks;
   const float* own = nullptr;
   float* out = nullptr;
   float* sum = nullptr;
   double* wide = nullptr;
   double wide_weight = 1;
+  bool goes_on = false;  // an earlier pass has begun the sum in `out`
+  unsigned payloads = 0;
+  float weights[kPayloadsOfPass] = {};
+
+  GOSSAMER_HD bool uses_own() const { return target == DecodeTo::difference || target == DecodeTo::follow; }
+  GOSSAMER_HD bool begins_with_out() const { return target == DecodeTo::add || goes_on; }
+
+  // What add, assign and difference add to `out` of an element that payload p holds as q.
+  GOSSAMER_HD float term(unsigned p, float q, float own_one) const { return weights[p] * (target == DecodeTo::difference ? q - own_one : q); }
+  // follow, of the one payload.
+  GOSSAMER_HD void follow(float q, float own_one, float* out_one, float* sum_one) const {
+    *out_one += q;
+    *sum_one += weights[0] * (*out_one - own_one);
+  }
+  GOSSAMER_HD void widen(std::uint64_t i, float q) const { wide[i] += wide_weight * static_cast<double>(q); }
+};
+
+struct DecodeWork {
+  Quantizer how;
+  DecodePass into;
+  bool one_scale = false;
+  const std::byte* from[kPayloadsOfPass] = {};
+  Chunks chunks;
   Status* status = nullptr;
 };
 
@@ -58,8 +75,6 @@ struct Decode {
     std::uint64_t codes, scale;  // offsets in a payload
   };
 
-  GOSSAMER_HD bool uses_own() const { return work.target == DecodeTo::difference || work.target == DecodeTo::follow; }
-  GOSSAMER_HD bool begins_with_out() const { return work.target == DecodeTo::add || work.goes_on; }
   GOSSAMER_HD float scale_of(unsigned payload, const Place& at) const {
     return has_scale(kCode) ? load_any<float>(work.from[payload] + at.scale) : 1.0f;
   }
@@ -115,39 +130,37 @@ struct Decode {
 
   template <class Warp>
   GOSSAMER_HD void whole(Warp& warp, const Place& at) const {
+    const DecodePass& into = work.into;
     const std::uint64_t first = at.first;
     const std::uint32_t most = warp.max([&](unsigned lane) {
       std::uint32_t largest = 0;
-      if (work.target == DecodeTo::follow || work.target == DecodeTo::wide) {
+      if (into.target == DecodeTo::follow || into.target == DecodeTo::wide) {
         const EightCodes codes = get(work.from[0] + at.codes, lane);
         const float scale = scale_of(0, at);
-        if (work.target == DecodeTo::wide) {
+        if (into.target == DecodeTo::wide) {
           GOSSAMER_UNROLL
           for (int i = 0; i < 8; ++i)
-            wide(first + 4 * lane + static_cast<unsigned>(i) + (i < 4 ? 0 : kTile / 2 - 4), decode_element(kCode, codes.v[i], scale));
+            into.widen(first + 4 * lane + static_cast<unsigned>(i) + (i < 4 ? 0 : kTile / 2 - 4), decode_element(kCode, codes.v[i], scale));
           return largest;
         }
-        Eight out = load_eight(work.out + first, lane), sum = load_eight(work.sum + first, lane);
-        const Eight own = load_eight(work.own + first, lane);
+        Eight out = load_eight(into.out + first, lane), sum = load_eight(into.sum + first, lane);
+        const Eight own = load_eight(into.own + first, lane);
         GOSSAMER_UNROLL
-        for (int i = 0; i < 8; ++i) {
-          out.v[i] += decode_element(kCode, codes.v[i], scale);
-          sum.v[i] += work.weights[0] * (out.v[i] - own.v[i]);
-        }
-        store_eight(out, work.out + first, lane);
-        store_eight(sum, work.sum + first, lane);
+        for (int i = 0; i < 8; ++i) into.follow(decode_element(kCode, codes.v[i], scale), own.v[i], &out.v[i], &sum.v[i]);
+        store_eight(out, into.out + first, lane);
+        store_eight(sum, into.sum + first, lane);
         return largest;
       }
       Eight sum{}, own{};
-      if (begins_with_out()) sum = load_eight(work.out + first, lane);
-      if (uses_own()) own = load_eight(work.own + first, lane);
-      for (unsigned p = 0; p < work.payloads; ++p) {
+      if (into.begins_with_out()) sum = load_eight(into.out + first, lane);
+      if (into.uses_own()) own = load_eight(into.own + first, lane);
+      for (unsigned p = 0; p < into.payloads; ++p) {
         const EightCodes codes = get(work.from[p] + at.codes, lane);
         const float scale = scale_of(p, at);
         GOSSAMER_UNROLL
-        for (int i = 0; i < 8; ++i) sum.v[i] += term(p, decode_element(kCode, codes.v[i], scale), own.v[i]);
+        for (int i = 0; i < 8; ++i) sum.v[i] += into.term(p, decode_element(kCode, codes.v[i], scale), own.v[i]);
       }
-      store_eight(sum, work.out + first, lane);
+      store_eight(sum, into.out + first, lane);
       GOSSAMER_UNROLL
       for (int i = 0; i < 8; ++i) {
         const std::uint32_t m = magnitude_bits(sum.v[i]);
@@ -158,36 +171,30 @@ struct Decode {
     tell(warp, most);
   }
 
-  GOSSAMER_HD float term(unsigned payload, float q, float own) const {
-    return work.weights[payload] * (work.target == DecodeTo::difference ? q - own : q);
-  }
-
-  GOSSAMER_HD void wide(std::uint64_t i, float q) const { work.wide[i] += work.wide_weight * static_cast<double>(q); }
-
   // The results of codecs of plain floats show what is no number.
   template <class Warp>
   GOSSAMER_HD void tell(Warp& warp, std::uint32_t most) const {
     if constexpr (!has_scale(kCode))
-      if (most >= kInfinityBits && (work.target == DecodeTo::assign || work.target == DecodeTo::difference))
+      if (most >= kInfinityBits && (work.into.target == DecodeTo::assign || work.into.target == DecodeTo::difference))
         warp.once([&] { work.status->not_a_number = 1; });
   }
 
   template <class Warp>
   GOSSAMER_HD void part(Warp& warp, const Place& at) const {
+    const DecodePass& into = work.into;
     const std::size_t stride = tile_stride(kCode, at.count);
     const std::uint32_t most = warp.max([&](unsigned lane) {
       std::uint32_t largest = 0;
       for (std::uint64_t i = lane; i < at.count; i += kLanes) {
         const std::uint64_t e = at.first + i;
-        if (work.target == DecodeTo::follow) {
-          work.out[e] += decoded(0, at, stride, i);
-          work.sum[e] += work.weights[0] * (work.out[e] - work.own[e]);
-        } else if (work.target == DecodeTo::wide) {
-          wide(e, decoded(0, at, stride, i));
+        if (into.target == DecodeTo::follow) {
+          into.follow(decoded(0, at, stride, i), into.own[e], into.out + e, into.sum + e);
+        } else if (into.target == DecodeTo::wide) {
+          into.widen(e, decoded(0, at, stride, i));
         } else {
-          float sum = begins_with_out() ? work.out[e] : 0.0f;
-          for (unsigned p = 0; p < work.payloads; ++p) sum += term(p, decoded(p, at, stride, i), uses_own() ? work.own[e] : 0.0f);
-          work.out[e] = sum;
+          float sum = into.begins_with_out() ? into.out[e] : 0.0f;
+          for (unsigned p = 0; p < into.payloads; ++p) sum += into.term(p, decoded(p, at, stride, i), into.uses_own() ? into.own[e] : 0.0f);
+          into.out[e] = sum;
           const std::uint32_t m = magnitude_bits(sum);
           largest = m > largest ? m : largest;
         }

@@ -190,16 +190,12 @@ Result<std::size_t> LowRankCodec::encode(Stream& any, EncodeOf source, std::span
   stream.launch(MoveBody{.parts = parts, .writes = true, .source = source, .x = x.data(), .y = memory, .body = arrays.body,
                          .payload = encoded.data(), .status = arrays.status});
   if (source != EncodeOf::plain) {
-    Expand expand{.slices = {arrays.slices, static_cast<std::uint32_t>(lists.slices.size()), layout.size()},
+    const Expand expand{.slices = {arrays.slices, static_cast<std::uint32_t>(lists.slices.size()), layout.size()},
                   .rank = rank_,
                   .keeps_error = source == EncodeOf::feedback,
-                  .payloads = 1,
-                  .own = x.data(),
-                  .out = memory,
-                  .sum = seen,
+                  .into = {.own = x.data(), .out = memory, .sum = seen, .payloads = 1, .weights = {1}},
+                  .from = {arrays.body},
                   .status = arrays.status};
-    expand.from[0] = arrays.body;
-    expand.weights[0] = 1;
     stream.launch(expand);
   }
   GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
@@ -232,12 +228,7 @@ Result<> LowRankCodec::decode(Stream& any, std::span<const WeightedPayload> payl
 
   const Expand work{.slices = {arrays.slices, static_cast<std::uint32_t>(lists.slices.size()), layout.size()},
                     .rank = rank_,
-                    .target = into.target,
-                    .own = into.own.data(),
-                    .out = into.out.data(),
-                    .sum = into.sum.data(),
-                    .wide = into.wide.data(),
-                    .wide_weight = into.wide_weight,
+                    .into = pass_into(into),
                     .status = arrays.status};
   if (layout.size() > 0) launch_passes(stream, work, payloads, [&](std::size_t p) { return arrays.body + p * table.floats(); });
   GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));

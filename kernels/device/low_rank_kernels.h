@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/codec_header.h"
+#include "kernels/device/decode_kernels.h"
 #include "kernels/device/tile_kernels.h"
 #include "kernels/factors.h"
 #include "kernels/reduce.h"
@@ -333,17 +334,9 @@ struct MoveBody {
 struct Expand {
   Slices slices;
   unsigned rank = 0;
-  bool keeps_error = false;  // v = x + out; out = v - decoded; sum = decoded, of one body
-  DecodeTo target = DecodeTo::add;
-  bool goes_on = false;  // an earlier pass has begun the sum in `out`
-  unsigned payloads = 0;  // whose bodies these are
-  const float* from[kPayloadsOfPass] = {};
-  float weights[kPayloadsOfPass] = {};
-  const float* own = nullptr;  // or x
-  float* out = nullptr;
-  float* sum = nullptr;
-  double* wide = nullptr;
-  double wide_weight = 1;
+  bool keeps_error = false;  // v = own + out; out = v - decoded; sum = decoded, of one body
+  DecodePass into;
+  const float* from[kPayloadsOfPass] = {};  // bodies
   const Status* status = nullptr;
 
   GOSSAMER_HD std::uint64_t warps() const { return shares(slices.elements, kFloatsOfWarp); }
@@ -386,21 +379,17 @@ struct Expand {
   GOSSAMER_HD void element(const DeviceSlice& slice, std::uint64_t i) const {
     const Place at = place_of(slice, i - slice.first, rank);
     if (keeps_error) {
-      const float q = decoded(from[0], at), v = own[i] + out[i];
-      out[i] = v - q;
-      sum[i] = q;
-    } else if (target == DecodeTo::follow) {
-      out[i] += decoded(from[0], at);
-      sum[i] += weights[0] * (out[i] - own[i]);
-    } else if (target == DecodeTo::wide) {
-      wide[i] += wide_weight * static_cast<double>(decoded(from[0], at));
+      const float q = decoded(from[0], at), v = into.own[i] + into.out[i];
+      into.out[i] = v - q;
+      into.sum[i] = q;
+    } else if (into.target == DecodeTo::follow) {
+      into.follow(decoded(from[0], at), into.own[i], into.out + i, into.sum + i);
+    } else if (into.target == DecodeTo::wide) {
+      into.widen(i, decoded(from[0], at));
     } else {
-      float total = target == DecodeTo::add || goes_on ? out[i] : 0.0f;
-      for (unsigned p = 0; p < payloads; ++p) {
-        const float q = decoded(from[p], at);
-        total += weights[p] * (target == DecodeTo::difference ? q - own[i] : q);
-      }
-      out[i] = total;
+      float total = into.begins_with_out() ? into.out[i] : 0.0f;
+      for (unsigned p = 0; p < into.payloads; ++p) total += into.term(p, decoded(from[p], at), into.uses_own() ? into.own[i] : 0.0f);
+      into.out[i] = total;
     }
   }
 };

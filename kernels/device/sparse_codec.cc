@@ -148,6 +148,10 @@ class SparseCodec final : public HostTwin {
   Result<std::size_t> encode(Stream& stream, std::span<const float> x, float* replica, const Layout& layout, std::uint64_t seed,
                              std::span<std::byte> encoded) const;
   std::vector<Drawing> drawings(const ChunkTable& chunks, std::uint64_t seed) const;
+  // The values of a payload's selections.
+  DecodeWork decode_values(const std::byte* payload, const Chunks& chosen, float* values, Status* status) const {
+    return {.how = format_.values.how, .into = {.target = DecodeTo::assign, .out = values, .payloads = 1, .weights = {1}}, .from = {payload}, .chunks = chosen, .status = status};
+  }
 
   const SparsePayload format_;
 };
@@ -319,10 +323,7 @@ Result<std::size_t> SparseCodec::encode(Stream& any, std::span<const float> x, f
   }
   stream.launch(EncodeWork{.how = format_.values.how, .x = arrays.values, .payload = encoded.data(), .chunks = chosen, .key = draw_key(seed), .status = arrays.status});
   if (replica != nullptr) {
-    DecodeWork decode{.how = format_.values.how, .target = DecodeTo::assign, .payloads = 1, .chunks = chosen, .out = sent, .status = arrays.status};
-    decode.from[0] = encoded.data();
-    decode.weights[0] = 1;
-    stream.launch(decode);
+    stream.launch(decode_values(encoded.data(), chosen, sent, arrays.status));
     stream.launch(Scatter{.chunks = chosen, .sparse = arrays.sparse, .indices = arrays.indices, .values = sent, .out = replica, .status = arrays.status});
   }
   GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));
@@ -478,10 +479,7 @@ Result<> SparseCodec::decode(Stream& any, std::span<const WeightedPayload> paylo
   for (std::size_t p = 0; p < payloads.size(); ++p) {
     const SelectionArrays& arrays = there[p].arrays;
     const Chunks chosen = incoming[p]->selections.on_device(arrays.table);
-    DecodeWork decode{.how = format_.values.how, .target = DecodeTo::assign, .payloads = 1, .chunks = chosen, .out = arrays.values, .status = status_there};
-    decode.from[0] = payloads[p].encoded.data();
-    decode.weights[0] = 1;
-    stream.launch(decode);
+    stream.launch(decode_values(payloads[p].encoded.data(), chosen, arrays.values, status_there));
     Scatter scatter{.chunks = chosen, .sparse = arrays.sparse, .indices = arrays.indices, .values = arrays.values, .out = into.out.data(), .status = status_there};
     switch (into.target) {
       case DecodeTo::add:

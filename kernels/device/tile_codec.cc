@@ -162,14 +162,9 @@ Result<> TileCodec::decode(Stream& any, std::span<const WeightedPayload> payload
   }
 
   const DecodeWork work{.how = how_,
-                        .target = into.target,
+                        .into = pass_into(into),
                         .one_scale = format_.options.one_scale,
                         .chunks = {arrays.table, static_cast<std::uint32_t>(table.size()), chunks.tiles(), 0},
-                        .own = into.own.data(),
-                        .out = into.out.data(),
-                        .sum = into.sum.data(),
-                        .wide = into.wide.data(),
-                        .wide_weight = into.wide_weight,
                         .status = arrays.status};
   if (layout.size() > 0) launch_passes(stream, work, payloads, [&](std::size_t p) { return payloads[p].encoded.data(); });
   GOSSAMER_TRY_ASSIGN(const Status status, status_of(stream, arrays.status));

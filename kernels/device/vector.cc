@@ -73,12 +73,12 @@ void copy(DeviceStream& stream, std::span<const float> from, std::span<float> to
 
 Result<double> copy_and_norm(DeviceStream& stream, std::span<const float> from, std::span<float> to) {
   GOSSAMER_CHECK(from.size() == to.size(), "vectors of one length");
-  return squares_of(stream, device::CopyAndSquare{.from = from.data(), .to = to.data(), .count = to.size()});
+  return squares_of(stream, device::CopyAndSquare<float>{.from = from.data(), .to = to.data(), .count = to.size()});
 }
 
 Result<double> narrow(DeviceStream& stream, double a, std::span<const double> x, std::span<float> to) {
   GOSSAMER_CHECK(x.size() == to.size(), "vectors of one length");
-  return squares_of(stream, device::Narrow{.a = a, .x = x.data(), .to = to.data(), .count = to.size()});
+  return squares_of(stream, device::CopyAndSquare<double>{.a = a, .from = x.data(), .to = to.data(), .count = to.size()});
 }
 
 Result<std::optional<double>> mix(DeviceStream& stream, std::span<const WeightedVector> others, std::span<const float> x, std::span<float> out) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/device/tile_kernels.h"
 #include "kernels/reduce.h"
@@ -114,9 +115,11 @@ struct Mix {
   }
 };
 
-// to = from, and its squares.
+// to = from, or of doubles a from, multiplied in double and rounded once; and the squares of `to`.
+template <class From>
 struct CopyAndSquare {
-  const float* from = nullptr;
+  double a = 1;  // floats are copied bit by bit
+  const From* from = nullptr;
   float* to = nullptr;
   std::uint64_t count = 0;
   double* parts = nullptr;
@@ -125,24 +128,15 @@ struct CopyAndSquare {
 
   template <class Warp>
   GOSSAMER_HD void operator()(Warp& warp, std::uint64_t index) const {
-    squares_of_part(warp, index, count, parts, [&](std::uint64_t i) { return from[i]; }, [&](std::uint64_t i, float v) { return to[i] = v; });
-  }
-};
-
-// to = a x, multiplied in double and rounded once, and its squares.
-struct Narrow {
-  double a = 1;
-  const double* x = nullptr;
-  float* to = nullptr;
-  std::uint64_t count = 0;
-  double* parts = nullptr;
-
-  GOSSAMER_HD std::uint64_t warps() const { return shares(count, kSumChunk); }
-
-  template <class Warp>
-  GOSSAMER_HD void operator()(Warp& warp, std::uint64_t index) const {
-    squares_of_part(warp, index, count, parts, [&](std::uint64_t i) { return a * x[i]; },
-                    [&](std::uint64_t i, double v) { return to[i] = static_cast<float>(v); });
+    squares_of_part(
+        warp, index, count, parts,
+        [&](std::uint64_t i) {
+          if constexpr (std::is_same_v<From, double>)
+            return a * from[i];
+          else
+            return from[i];
+        },
+        [&](std::uint64_t i, From v) { return to[i] = static_cast<float>(v); });
   }
 };
 

@@ -15,7 +15,7 @@
 
 namespace gossamer::device {
 
-using Work = std::variant<EncodeWork, DecodeWork, Check, WeightedSum, Mix, CopyAndSquare, Narrow, Sum, Fold, Measure,     // tiles and vectors
+using Work = std::variant<EncodeWork, DecodeWork, Check, WeightedSum, Mix, CopyAndSquare<float>, CopyAndSquare<double>, Sum, Fold, Measure,     // tiles and vectors
                           Sample, Least, Find, Settle, Digits, Pick, Count, Kept, Keep,                                  // selection
                           Group, Extras, SumRows, WritePositions, WriteEmpty, Draw, Scatter, AddDistance,                // sparse payloads
                           Walk, CountPositions, CheckPositions, ReadPositions, CheckValues,                              // and their reading

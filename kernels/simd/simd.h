@@ -23,6 +23,9 @@ template <std::size_t kCount>
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(at) + kAhead + line), 0, 2);
 }
 
+// Whether a pass that may go past the caches writes to `to` a whole cache line at a time: half a line that is streamed is read first.
+inline bool whole_lines(bool streaming, const void* to) { return streaming && reinterpret_cast<std::uintptr_t>(to) % 64 == 0; }
+
 // Fill in what each file has for the target that Highway has chosen: the best one, but see all_kernels().  The name of the
 // target, or null when there is nothing for it.
 const char* add_best_tiles(Kernels* to);

@@ -387,7 +387,7 @@ bool encode_with(const EncodeTiles& job) {
   how.code = kCode;  // which the compiler now knows
   Draws draws(job.key, job.chunk);
   Scaling by = scaling_of(how, job.measure);
-  const bool streaming = job.streaming && kStride % 64 == 0 && reinterpret_cast<std::uintptr_t>(job.codes) % 64 == 0;
+  const bool streaming = kStride % 64 == 0 && whole_lines(job.streaming, job.codes);
   alignas(64) float made[kTile];
   alignas(64) std::byte aside[kStride];
 
@@ -510,7 +510,7 @@ template <Code kCode>
 std::uint32_t decode_with(const DecodeTiles& job) {
   VI most = hn::Zero(I());
   const std::size_t full = job.count / kTile;
-  const bool streaming = job.streaming && reinterpret_cast<std::uintptr_t>(job.out) % 64 == 0;
+  const bool streaming = whole_lines(job.streaming, job.out);
   for (std::size_t t = 0; t < full; ++t) switch (job.target) {
       case DecodeTo::add:
         add_tile<kCode, DecodeTo::add>(job, t, false, most);

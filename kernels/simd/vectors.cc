@@ -226,8 +226,6 @@ void mix_of(std::span<const WeightedVector> others, std::size_t first, const flo
   if (lines) hwy::FlushStream();
 }
 
-HWY_INLINE bool whole_lines(bool streaming, const float* to) { return streaming && reinterpret_cast<std::uintptr_t>(to) % 64 == 0; }
-
 void mix(std::span<const WeightedVector> others, std::size_t first, const float* x, float* out, std::size_t count, bool streaming, double* sums) {
   const bool lines = whole_lines(streaming, out);
   switch (others.size()) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <map>
 #include <utility>
 
@@ -9,63 +10,95 @@
 namespace gossamer {
 namespace {
 
+// A thread has one current device, which is its own business: while this lives it is ours.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    int current = device;
+    if (cudaGetDevice(&current) == cudaSuccess && current != device && cudaSetDevice(device) == cudaSuccess) before_ = current;
+  }
+  ~OnDevice() {
+    if (before_ >= 0) cudaSetDevice(before_);
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = -1;
+};
+
 class CudaStream final : public DeviceStream {
  public:
   explicit CudaStream(int device) : device_(device) {}
 
   ~CudaStream() override {
-    use();
+    const OnDevice here(device_);
     if (stream_ != nullptr) cudaStreamSynchronize(stream_);
     for (const Scratch& one : scratch_)
       if (small_.find(one.memory) == small_.end()) cudaFree(one.memory);
     for (const auto& [memory, size] : small_) cudaFree(memory);
+    if (staging_ != nullptr) cudaFreeHost(staging_);
     if (begin_ != nullptr) cudaEventDestroy(begin_);
     if (end_ != nullptr) cudaEventDestroy(end_);
     if (stream_ != nullptr) cudaStreamDestroy(stream_);
   }
 
   Result<> open() {
-    use();
+    const OnDevice here(device_);
     note(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
     note(cudaEventCreate(&begin_), "creating an event");
     note(cudaEventCreate(&end_), "creating an event");
+    note(cudaMallocHost(reinterpret_cast<void**>(&staging_), kStaging), "allocating memory to copy from");
     return verdict();
   }
 
-  void synchronize() override { note(cudaStreamSynchronize(stream_), "waiting for work"); }
+  void synchronize() override {
+    note(cudaStreamSynchronize(stream_), "waiting for work");
+    staged_ = 0;
+  }
 
   Result<> finish() override {
-    use();
+    const OnDevice here(device_);
     synchronize();
     return verdict();
   }
 
   void launch(const device::Work& work) override {
-    use();
-    std::visit([this](const auto& one) { cuda::launch(stream_, one); }, work);
-    note(cudaGetLastError(), "launching a kernel");
+    const OnDevice here(device_);
+    note(std::visit([this](const auto& one) { return cuda::launch(stream_, one); }, work), "launching a kernel");
   }
 
   void upload(const void* host, void* device, std::size_t size) override {
-    use();
-    if (size > 0) note(cudaMemcpyAsync(device, host, size, cudaMemcpyHostToDevice, stream_), "copying to the device");
+    const OnDevice here(device_);
+    if (size == 0) return;
+    // By way of memory of our own: CUDA promises neither to have read a caller's when the call returns (a GPU that reads pageable memory
+    // by itself may read it late) nor not to wait for the stream first.
+    if (size > kStaging - staged_) synchronize();
+    const bool stages = size <= kStaging;
+    std::byte* const from = staging_ + staged_;
+    if (stages) {
+      std::memcpy(from, host, size);
+      staged_ += (size + kStagingStep - 1) / kStagingStep * kStagingStep;
+    }
+    note(cudaMemcpyAsync(device, stages ? from : host, size, cudaMemcpyHostToDevice, stream_), "copying to the device");
+    if (!stages) synchronize();
   }
   void download(const void* device, void* host, std::size_t size) override {
-    use();
+    const OnDevice here(device_);
     if (size > 0) note(cudaMemcpyAsync(host, device, size, cudaMemcpyDeviceToHost, stream_), "copying from the device");
   }
   void copy(const void* from, void* to, std::size_t size) override {
-    use();
+    const OnDevice here(device_);
     if (size > 0) note(cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, stream_), "copying on the device");
   }
   void clear(void* device, std::size_t size) override {
-    use();
+    const OnDevice here(device_);
     if (size > 0) note(cudaMemsetAsync(device, 0, size, stream_), "clearing memory");
   }
 
   // Small pieces are kept for the next one that asks, since the driver gives and takes only while the whole device waits.
   Result<std::byte*> allocate(std::size_t size) override {
-    use();
+    const OnDevice here(device_);
     size = size <= kSmall ? std::bit_ceil(std::max<std::size_t>(size, 4096)) : size;
     std::vector<std::byte*>* const spare = size <= kSmall ? &spare_[size] : nullptr;
     if (spare != nullptr && !spare->empty()) {
@@ -74,17 +107,20 @@ class CudaStream final : public DeviceStream {
       return memory;
     }
     void* memory = nullptr;
-    if (const cudaError_t error = cudaMalloc(&memory, size); error != cudaSuccess) {
-      cudaGetLastError();  // or the next launch would be blamed for it
+    if (const cudaError_t error = cudaMalloc(&memory, size); error == cudaErrorMemoryAllocation) {
+      (void)cudaGetLastError();
       return fail(Errc::unsupported, "CUDA: no " + std::to_string(size) + " bytes of device memory: " + cudaGetErrorString(error));
+    } else if (error != cudaSuccess) {  // of earlier work, most likely
+      note(error, "allocating memory");
+      return Failure(verdict().error());
     }
     if (spare != nullptr) small_[static_cast<std::byte*>(memory)] = size;
     return static_cast<std::byte*>(memory);
   }
   void release(std::byte* memory) override {
     if (const auto small = small_.find(memory); small != small_.end()) return spare_[small->second].push_back(memory);
-    use();
-    note(cudaFree(memory), "releasing memory");  // waits for work that uses it
+    const OnDevice here(device_);
+    note(cudaFree(memory), "releasing memory");  // waits for all work
   }
 
   Result<std::byte*> scratch(std::size_t size, unsigned slot) override {
@@ -97,7 +133,7 @@ class CudaStream final : public DeviceStream {
   }
 
   Result<double> seconds_of(const std::function<void()>& work) override {
-    use();
+    const OnDevice here(device_);
     note(cudaEventRecord(begin_, stream_), "timing");
     work();
     note(cudaEventRecord(end_, stream_), "timing");
@@ -109,11 +145,10 @@ class CudaStream final : public DeviceStream {
   }
 
  private:
-  // A thread has one current device; this stream's may not be the last one that it used.
-  void use() { note(cudaSetDevice(device_), "choosing the device"); }
-
   void note(cudaError_t error, const char* doing) {
-    if (error == cudaSuccess || error_ != cudaSuccess) return;
+    if (error == cudaSuccess) return;
+    (void)cudaGetLastError();  // or other code of this thread would find it there
+    if (error_ != cudaSuccess) return;
     error_ = error;
     doing_ = doing;
   }
@@ -128,6 +163,9 @@ class CudaStream final : public DeviceStream {
   const int device_;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  static constexpr std::size_t kStaging = std::size_t{1} << 20, kStagingStep = 64;
+  std::byte* staging_ = nullptr;  // what upload() copies from
+  std::size_t staged_ = 0;        // of it, since all work was done
   struct Scratch {
     std::byte* memory = nullptr;
     std::size_t size = 0;

@@ -2,9 +2,11 @@
 
 namespace gossamer::cuda {
 
-void launch(cudaStream_t stream, const device::DecodeWork& work) {
-  device::with_kernel(work, [stream](const auto& kernel) { start(stream, kernel); });
+cudaError_t launch(cudaStream_t stream, const device::DecodeWork& work) {
+  cudaError_t error = cudaSuccess;
+  device::with_kernel(work, [&](const auto& kernel) { error = start(stream, kernel); });
+  return error;
 }
-void launch(cudaStream_t stream, const device::Check& work) { start(stream, work); }
+cudaError_t launch(cudaStream_t stream, const device::Check& work) { return start(stream, work); }
 
 }  // namespace gossamer::cuda

@@ -2,8 +2,10 @@
 
 namespace gossamer::cuda {
 
-void launch(cudaStream_t stream, const device::EncodeWork& work) {
-  device::with_kernel(work, [stream](const auto& kernel) { start(stream, kernel); });
+cudaError_t launch(cudaStream_t stream, const device::EncodeWork& work) {
+  cudaError_t error = cudaSuccess;
+  device::with_kernel(work, [&](const auto& kernel) { error = start(stream, kernel); });
+  return error;
 }
 
 }  // namespace gossamer::cuda

@@ -10,6 +10,7 @@
 namespace gossamer::cuda {
 
 inline constexpr unsigned kThreads = 256;
+inline constexpr std::uint64_t kBlocksMax = 0x7fffffff;  // of a grid, in x
 
 template <class Kernel>
 __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Kernel kernel) {
@@ -20,10 +21,15 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ Kernel k
 }
 
 template <class Kernel>
-void start(cudaStream_t stream, const Kernel& kernel) {
-  const std::uint64_t warps = kernel.warps();
-  if (warps == 0) return;
-  run<<<static_cast<unsigned>(device::shares(warps, kThreads / device::kLanes)), kThreads, 0, stream>>>(kernel);
+cudaError_t start(cudaStream_t stream, const Kernel& kernel) {
+  const std::uint64_t blocks = device::shares(kernel.warps(), kThreads / device::kLanes);
+  if (blocks == 0) return cudaSuccess;
+  if (blocks > kBlocksMax) return cudaErrorInvalidConfiguration;
+  cudaLaunchConfig_t how{};
+  how.gridDim = dim3(static_cast<unsigned>(blocks));
+  how.blockDim = dim3(kThreads);
+  how.stream = stream;
+  return cudaLaunchKernelEx(&how, run<Kernel>, kernel);
 }
 
 }  // namespace gossamer::cuda

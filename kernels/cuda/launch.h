@@ -1,4 +1,4 @@
-// Launches each kind of work; errors show in cudaGetLastError().
+// Launches each kind of work.  Errors are returned, not looked for in cudaGetLastError(): what lies there may be another library's.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -7,46 +7,46 @@
 
 namespace gossamer::cuda {
 
-void launch(cudaStream_t stream, const device::EncodeWork& work);
-void launch(cudaStream_t stream, const device::DecodeWork& work);
-void launch(cudaStream_t stream, const device::Check& work);
-void launch(cudaStream_t stream, const device::WeightedSum& work);
-void launch(cudaStream_t stream, const device::Mix& work);
-void launch(cudaStream_t stream, const device::CopyAndSquare<float>& work);
-void launch(cudaStream_t stream, const device::CopyAndSquare<double>& work);
-void launch(cudaStream_t stream, const device::Sum& work);
-void launch(cudaStream_t stream, const device::Fold& work);
-void launch(cudaStream_t stream, const device::Measure& work);
-void launch(cudaStream_t stream, const device::Sample& work);
-void launch(cudaStream_t stream, const device::Least& work);
-void launch(cudaStream_t stream, const device::Find& work);
-void launch(cudaStream_t stream, const device::Settle& work);
-void launch(cudaStream_t stream, const device::Digits& work);
-void launch(cudaStream_t stream, const device::Pick& work);
-void launch(cudaStream_t stream, const device::Count& work);
-void launch(cudaStream_t stream, const device::Kept& work);
-void launch(cudaStream_t stream, const device::Keep& work);
-void launch(cudaStream_t stream, const device::Group& work);
-void launch(cudaStream_t stream, const device::Extras& work);
-void launch(cudaStream_t stream, const device::SumRows& work);
-void launch(cudaStream_t stream, const device::WritePositions& work);
-void launch(cudaStream_t stream, const device::WriteEmpty& work);
-void launch(cudaStream_t stream, const device::Draw& work);
-void launch(cudaStream_t stream, const device::Scatter& work);
-void launch(cudaStream_t stream, const device::AddDistance& work);
-void launch(cudaStream_t stream, const device::Walk& work);
-void launch(cudaStream_t stream, const device::CountPositions& work);
-void launch(cudaStream_t stream, const device::CheckPositions& work);
-void launch(cudaStream_t stream, const device::ReadPositions& work);
-void launch(cudaStream_t stream, const device::CheckValues& work);
-void launch(cudaStream_t stream, const device::FirstGuess& work);
-void launch(cudaStream_t stream, const device::Times& work);
-void launch(cudaStream_t stream, const device::TransposedTimes& work);
-void launch(cudaStream_t stream, const device::FoldBlocks& work);
-void launch(cudaStream_t stream, const device::Gram& work);
-void launch(cudaStream_t stream, const device::Whiten& work);
-void launch(cudaStream_t stream, const device::Rotate& work);
-void launch(cudaStream_t stream, const device::MoveBody& work);
-void launch(cudaStream_t stream, const device::Expand& work);
+cudaError_t launch(cudaStream_t stream, const device::EncodeWork& work);
+cudaError_t launch(cudaStream_t stream, const device::DecodeWork& work);
+cudaError_t launch(cudaStream_t stream, const device::Check& work);
+cudaError_t launch(cudaStream_t stream, const device::WeightedSum& work);
+cudaError_t launch(cudaStream_t stream, const device::Mix& work);
+cudaError_t launch(cudaStream_t stream, const device::CopyAndSquare<float>& work);
+cudaError_t launch(cudaStream_t stream, const device::CopyAndSquare<double>& work);
+cudaError_t launch(cudaStream_t stream, const device::Sum& work);
+cudaError_t launch(cudaStream_t stream, const device::Fold& work);
+cudaError_t launch(cudaStream_t stream, const device::Measure& work);
+cudaError_t launch(cudaStream_t stream, const device::Sample& work);
+cudaError_t launch(cudaStream_t stream, const device::Least& work);
+cudaError_t launch(cudaStream_t stream, const device::Find& work);
+cudaError_t launch(cudaStream_t stream, const device::Settle& work);
+cudaError_t launch(cudaStream_t stream, const device::Digits& work);
+cudaError_t launch(cudaStream_t stream, const device::Pick& work);
+cudaError_t launch(cudaStream_t stream, const device::Count& work);
+cudaError_t launch(cudaStream_t stream, const device::Kept& work);
+cudaError_t launch(cudaStream_t stream, const device::Keep& work);
+cudaError_t launch(cudaStream_t stream, const device::Group& work);
+cudaError_t launch(cudaStream_t stream, const device::Extras& work);
+cudaError_t launch(cudaStream_t stream, const device::SumRows& work);
+cudaError_t launch(cudaStream_t stream, const device::WritePositions& work);
+cudaError_t launch(cudaStream_t stream, const device::WriteEmpty& work);
+cudaError_t launch(cudaStream_t stream, const device::Draw& work);
+cudaError_t launch(cudaStream_t stream, const device::Scatter& work);
+cudaError_t launch(cudaStream_t stream, const device::AddDistance& work);
+cudaError_t launch(cudaStream_t stream, const device::Walk& work);
+cudaError_t launch(cudaStream_t stream, const device::CountPositions& work);
+cudaError_t launch(cudaStream_t stream, const device::CheckPositions& work);
+cudaError_t launch(cudaStream_t stream, const device::ReadPositions& work);
+cudaError_t launch(cudaStream_t stream, const device::CheckValues& work);
+cudaError_t launch(cudaStream_t stream, const device::FirstGuess& work);
+cudaError_t launch(cudaStream_t stream, const device::Times& work);
+cudaError_t launch(cudaStream_t stream, const device::TransposedTimes& work);
+cudaError_t launch(cudaStream_t stream, const device::FoldBlocks& work);
+cudaError_t launch(cudaStream_t stream, const device::Gram& work);
+cudaError_t launch(cudaStream_t stream, const device::Whiten& work);
+cudaError_t launch(cudaStream_t stream, const device::Rotate& work);
+cudaError_t launch(cudaStream_t stream, const device::MoveBody& work);
+cudaError_t launch(cudaStream_t stream, const device::Expand& work);
 
 }  // namespace gossamer::cuda

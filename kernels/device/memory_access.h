@@ -28,7 +28,7 @@ struct EightCodes {
 
 GOSSAMER_HD inline bool aligned(const void* at, std::uintptr_t to) { return (reinterpret_cast<std::uintptr_t>(at) & (to - 1)) == 0; }
 
-// Any address.  Word is an integer or a float of at most 4 bytes, or Four or FourWords.
+// Any address.  Word is an integer or a float, or Four or FourWords.
 template <class Word>
 GOSSAMER_HD Word load_any(const std::byte* from) {
 #if defined(__CUDA_ARCH__)

@@ -1,7 +1,7 @@
 // A device without a device: runs the kernels of kernels/device/ on the host, a warp as a loop over its lanes.
 //
-// Memory comes from the host's heap, so that a sanitizer sees every access of every kernel; scratch memory is full of garbage,
-// as a device's is.
+// Memory comes from the host's heap, so that a sanitizer sees every access of every kernel.  It is as unhelpful as a device may be: scratch
+// memory and what lanes have to themselves are full of garbage, and what is downloaded comes with finish() and not before.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/device/stream.h"
@@ -20,13 +21,16 @@ class EmulatedWarp {
  public:
   template <class T>
   struct PerLane {
-    std::array<T, device::kLanes> all{};
+    static_assert(std::is_trivially_copyable_v<T>);
+    PerLane() { std::memset(static_cast<void*>(&all), 0xa5, sizeof all); }
+    std::array<T, device::kLanes> all;
     T& operator[](unsigned lane) { return all[lane]; }
   };
 
   template <class F>
   void each(F f) {
-    for (unsigned lane = 0; lane < device::kLanes; ++lane) f(lane);
+    const unsigned order = turn();
+    for (unsigned i = 0; i < device::kLanes; ++i) f(i ^ order);
   }
   template <class F>
   void once(F f) {
@@ -35,13 +39,13 @@ class EmulatedWarp {
   template <class F>
   std::uint32_t max(F f) {
     std::uint32_t most = 0;
-    for (unsigned lane = 0; lane < device::kLanes; ++lane) most = std::max<std::uint32_t>(most, f(lane));
+    each([&](unsigned lane) { most = std::max<std::uint32_t>(most, f(lane)); });
     return most;
   }
   template <class F>
   auto sum(F f) -> decltype(f(0u)) {
     decltype(f(0u)) lanes[device::kLanes];
-    for (unsigned lane = 0; lane < device::kLanes; ++lane) lanes[lane] = f(lane);
+    each([&](unsigned lane) { lanes[lane] = f(lane); });
     for (unsigned width = 16; width > 0; width /= 2)
       for (unsigned lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
     return lanes[0];
@@ -49,7 +53,7 @@ class EmulatedWarp {
   template <class F>
   std::uint32_t ballot(F f) {
     std::uint32_t bits = 0;
-    for (unsigned lane = 0; lane < device::kLanes; ++lane) bits |= std::uint32_t{f(lane)} << lane;
+    each([&](unsigned lane) { bits |= std::uint32_t{f(lane)} << lane; });
     return bits;
   }
   template <class T>
@@ -64,11 +68,12 @@ class EmulatedWarp {
   }
   template <class F>
   PerLane<std::uint32_t> before(F f, std::uint32_t* total) {
-    PerLane<std::uint32_t> lower;
+    PerLane<std::uint32_t> own, lower;
+    each([&](unsigned lane) { own[lane] = f(lane); });
     *total = 0;
     for (unsigned lane = 0; lane < device::kLanes; ++lane) {
       lower[lane] = *total;
-      *total += f(lane);
+      *total += own[lane];
     }
     return lower;
   }
@@ -84,6 +89,11 @@ class EmulatedWarp {
     *p = std::max(*p, n);
   }
   static void set_bits(std::uint32_t* p, std::uint32_t bits) { *p |= bits; }
+
+ private:
+  // Lanes are in no order between two exchanges, so here they come in another one each time.
+  unsigned turn() { return turn_ = (turn_ + 13) % device::kLanes; }
+  unsigned turn_ = 0;
 };
 
 class EmulatedStream final : public DeviceStream {
@@ -92,11 +102,22 @@ class EmulatedStream final : public DeviceStream {
     for (std::byte* one : scratch_) std::free(one);
   }
 
-  void synchronize() override {}
-  Result<> finish() override { return {}; }
+  void synchronize() override {
+    for (const Download& one : downloads_) std::memcpy(one.to, one.bytes.data(), one.bytes.size());
+    downloads_.clear();
+  }
+  Result<> finish() override {
+    synchronize();
+    return {};
+  }
   void launch(const device::Work& work) override;
   void upload(const void* host, void* device, std::size_t size) override { copy(host, device, size); }
-  void download(const void* device, void* host, std::size_t size) override { copy(device, host, size); }
+  void download(const void* device, void* host, std::size_t size) override {
+    if (size == 0) return;
+    const auto* const from = static_cast<const std::byte*>(device);
+    downloads_.push_back({host, {from, from + size}});
+    std::memset(host, 0xa5, size);
+  }
   void copy(const void* from, void* to, std::size_t size) override {
     if (size > 0) std::memcpy(to, from, size);
   }
@@ -118,10 +139,16 @@ class EmulatedStream final : public DeviceStream {
   Result<double> seconds_of(const std::function<void()>& work) override {
     const auto begin = std::chrono::steady_clock::now();
     work();
+    synchronize();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
 
  private:
+  struct Download {
+    void* to;
+    std::vector<std::byte> bytes;
+  };
+  std::vector<Download> downloads_;
   std::byte* scratch_[kSlots] = {};
 };
 

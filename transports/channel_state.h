@@ -35,10 +35,13 @@ inline Writer begin_notice(NoticeKind kind, const TransportSetup& setup, Incarna
 // device says.
 Result<std::uint32_t> payload_checksum(PayloadBytes<const std::byte> bytes);
 
-// Of mailboxes, and of send buffers.
+// Of mailboxes, and of send buffers.  Mixing reads several of them side by side, and regions come to lie one behind the other: the large ones
+// are an odd number of two pages, since inputs that lie a multiple of 256 MiB apart are mixed half as fast (docs/measurements.md).
 inline std::size_t slot_size(const TransportSetup& setup) {
-  constexpr std::size_t kAlignment = 64;
-  return (std::max<std::size_t>(setup.payload_size_max, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  constexpr std::size_t kLine = 64, kTwoPages = 8192, kLarge = std::size_t{1} << 20;
+  const std::size_t payload = std::max<std::size_t>(setup.payload_size_max, 1);
+  const auto units = [&](std::size_t unit) { return (payload + unit - 1) / unit; };
+  return payload < kLarge ? units(kLine) * kLine : (units(kTwoPages) | 1) * kTwoPages;
 }
 
 struct Transport::Buffer {

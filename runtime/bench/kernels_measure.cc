@@ -1,7 +1,6 @@
 #include "runtime/bench/kernels_measure.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,10 +8,10 @@
 #include <ctime>
 #include <limits>
 #include <memory>
-#include <new>
 #include <numeric>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "kernels/compressor.h"
 #include "kernels/parallel.h"
 #include "kernels/vector.h"
@@ -21,32 +20,6 @@
 
 namespace gossamer {
 namespace {
-
-// Pages of their own, huge where the system gives such, so that the first touch is not timed.
-class Pages {
- public:
-  explicit Pages(std::size_t size) : size_(std::max<std::size_t>(size, 1)) {
-    constexpr std::size_t kHuge = std::size_t{2} << 20;
-    mapped_ = size_ + kHuge;
-    base_ = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base_ == MAP_FAILED) throw std::bad_alloc();
-    const auto address = reinterpret_cast<std::uintptr_t>(base_);
-    data_ = static_cast<std::byte*>(base_) + (kHuge - address % kHuge) % kHuge;
-    ::madvise(data_, size_, MADV_HUGEPAGE);
-    std::memset(data_, 0, size_);
-  }
-  ~Pages() { ::munmap(base_, mapped_); }
-  Pages(const Pages&) = delete;
-  Pages& operator=(const Pages&) = delete;
-
-  std::span<std::byte> bytes() { return {data_, size_}; }
-  std::span<float> floats() { return {reinterpret_cast<float*>(data_), size_ / sizeof(float)}; }
-
- private:
-  void* base_ = nullptr;
-  std::byte* data_ = nullptr;
-  std::size_t size_ = 0, mapped_ = 0;
-};
 
 struct Time {
   double clock = 0;
@@ -82,25 +55,19 @@ struct Case {
 class Bench {
  public:
   Bench(const KernelBench& bench, std::size_t elements)
-      : bench_(bench), n_(elements), layout_(Layout::flat(elements)), pages_(5) {
-    for (std::size_t i = 0; i < pages_.size(); ++i) {
-      pages_[i] = std::make_unique<Pages>(4 * (n_ + i * kApart));
-      if (i < 3) fill_normal(vector(i), i + 1);
-    }
-    payload_ = std::make_unique<Pages>(4 * n_ + n_ / 32 + 4096);
+      : bench_(bench), n_(elements), layout_(Layout::flat(elements)), payload_(4 * n_ + n_ / 32 + 4096) {
+    for (AlignedBuffer<float>& vector : vectors_) vector = AlignedBuffer<float>(n_);
+    for (std::size_t i = 0; i < 3; ++i) fill_normal(vectors_[i].span(), i + 1);
   }
 
   Result<> run(std::size_t threads, const std::function<void(const KernelRow&)>& row, TorchFound* torch);
 
  private:
-  // Two pages further into memory of its own each: three inputs that lie multiples of 128 MiB apart are read a third slower here.
-  static constexpr std::size_t kApart = 2048;
-  std::span<float> vector(std::size_t i) { return pages_[i]->floats().subspan(i * kApart, n_); }
-  std::span<float> x() { return vector(0); }
-  std::span<float> y() { return vector(1); }
-  std::span<float> z() { return vector(2); }
-  std::span<float> out() { return vector(3); }
-  std::span<float> aside() { return vector(4); }
+  std::span<float> x() { return vectors_[0].span(); }
+  std::span<float> y() { return vectors_[1].span(); }
+  std::span<float> z() { return vectors_[2].span(); }
+  std::span<float> out() { return vectors_[3].span(); }
+  std::span<float> aside() { return vectors_[4].span(); }
 
   bool asked_for(const std::string& name) const { return bench_.only.empty() || name.find(bench_.only) != std::string::npos; }
   void add(Case one) { cases_.push_back(std::move(one)); }
@@ -123,8 +90,8 @@ class Bench {
   const KernelBench& bench_;
   std::size_t n_;
   Layout layout_;
-  std::vector<std::unique_ptr<Pages>> pages_;
-  std::unique_ptr<Pages> payload_;
+  AlignedBuffer<float> vectors_[5];
+  AlignedBuffer<std::byte> payload_;
   std::size_t turn_ = 0, top_used_ = 0;
   std::vector<Case> cases_;
 };
@@ -171,26 +138,26 @@ void Bench::add_codecs(Stream& stream) {
     const auto c = codec(named.options);
     const double code = payload_bytes(*c);
     const auto encode = [&stream, this, c] {
-      must(c->encode(stream, x(), layout_, 1, payload_->bytes()).has_value());
+      must(c->encode(stream, x(), layout_, 1, payload_.span()).has_value());
     };
     const bool sign = named.options.codec == CodecId::sign;
     add({fmt::format("encode {}", named.name), 4 + code, sign, encode});
     add({fmt::format("choco {}", named.name), 12 + code, false,
          // Towards two vectors in turn, lest the replica arrive.
-         [&stream, this, c] { must(c->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload_->bytes()).has_value()); },
+         [&stream, this, c] { must(c->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload_.span()).has_value()); },
          "difference, encode, add decoded", [&stream, this, c] {
            const WeightedVector terms[] = {{1, ++turn_ % 2 == 0 ? x() : z()}, {-1, y()}};
            weighted_sum(stream, terms, aside());
-           const auto used = c->encode(stream, aside(), layout_, 1, payload_->bytes());
-           must(used.has_value() && c->add_decoded(stream, payload_->bytes().first(*used), layout_, 1, y()).has_value());
+           const auto used = c->encode(stream, aside(), layout_, 1, payload_.span());
+           must(used.has_value() && c->add_decoded(stream, payload_.span().first(*used), layout_, 1, y()).has_value());
          }, true});
     add({fmt::format("decode and add {}", named.name), 8 + code, false, [&stream, this, c] {
-           const WeightedPayload one{payload_->bytes().first(c->capacity(layout_)), 1e-3f};
+           const WeightedPayload one{payload_.span().first(c->capacity(layout_)), 1e-3f};
            must(c->decode(stream, {&one, 1}, layout_, {.target = DecodeTo::add, .out = out()}).has_value());
          }});
     if (named.options.codec == CodecId::qsgd && named.options.norm == Norm::max)
       add({fmt::format("decode and add 3 of {}", named.name), 8 + 3 * code, false, [&stream, this, c] {
-             const std::span<const std::byte> bytes = payload_->bytes().first(c->capacity(layout_));
+             const std::span<const std::byte> bytes = payload_.span().first(c->capacity(layout_));
              const WeightedPayload three[] = {{bytes, 1e-3f}, {bytes, 2e-3f}, {bytes, 3e-3f}};
              must(c->decode(stream, three, layout_, {.target = DecodeTo::add, .out = out()}).has_value());
            }});
@@ -202,7 +169,7 @@ void Bench::add_sparse(Stream& stream) {
   const auto top = codec({.codec = CodecId::top_k, .ratio = 0.01});
   const double sent = payload_bytes(*top);
   add({"encode top-k 1 %", 4 + sent, true, [&stream, this, top] {
-         const auto used = top->encode(stream, x(), layout_, 1, payload_->bytes());
+         const auto used = top->encode(stream, x(), layout_, 1, payload_.span());
          must(used.has_value());
          top_used_ = *used;
        },
@@ -221,14 +188,14 @@ void Bench::add_sparse(Stream& stream) {
          must(found == k);
        }});
   add({"decode and add top-k 1 %", 3 * sent, true, [&stream, this, top] {
-         const WeightedPayload one{payload_->bytes().first(top_used_), 1e-3f};
+         const WeightedPayload one{payload_.span().first(top_used_), 1e-3f};
          must(top->decode(stream, {&one, 1}, layout_, {.target = DecodeTo::add, .out = out()}).has_value());
        }});
   add({"choco top-k 1 %", 8 + sent, true,
-       [&stream, this, top] { must(top->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload_->bytes()).has_value()); }});
+       [&stream, this, top] { must(top->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), layout_, 1, payload_.span()).has_value()); }});
   const auto random = codec({.codec = CodecId::random_k, .ratio = 0.01});
   add({"encode random-k 1 %", 2 * payload_bytes(*random), true,
-       [&stream, this, random] { must(random->encode(stream, x(), layout_, 1, payload_->bytes()).has_value()); }});
+       [&stream, this, random] { must(random->encode(stream, x(), layout_, 1, payload_.span()).has_value()); }});
 }
 
 // One matrix, as square as the vector allows.  Bytes are those of its passes: each product reads it once, of a difference twice.
@@ -241,12 +208,12 @@ void Bench::add_low_rank(Stream& stream) {
     const auto c = codec({.codec = CodecId::low_rank, .rank = rank});
     const double code = static_cast<double>(c->capacity(*layout)) / static_cast<double>(n_);
     add({fmt::format("encode low-rank {}", rank), 4 * 4 + code, true,
-         [&stream, this, c, layout] { must(c->encode(stream, x(), *layout, 1, payload_->bytes()).has_value()); }});
+         [&stream, this, c, layout] { must(c->encode(stream, x(), *layout, 1, payload_.span()).has_value()); }});
     add({fmt::format("choco low-rank {}", rank), 4 * 8 + 8 + code, true, [&stream, this, c, layout] {
-           must(c->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), *layout, 1, payload_->bytes()).has_value());
+           must(c->encode_difference(stream, ++turn_ % 2 == 0 ? x() : z(), y(), *layout, 1, payload_.span()).has_value());
          }});
     add({fmt::format("decode and add low-rank {}", rank), 8 + code, false, [&stream, this, c, layout] {
-           const WeightedPayload one{payload_->bytes().first(c->capacity(*layout)), 1e-3f};
+           const WeightedPayload one{payload_.span().first(c->capacity(*layout)), 1e-3f};
            must(c->decode(stream, {&one, 1}, *layout, {.target = DecodeTo::add, .out = out()}).has_value());
          }});
   }
@@ -255,9 +222,9 @@ void Bench::add_low_rank(Stream& stream) {
 // The smallest magnitude that our top-k sends.
 float Bench::least_kept(Stream& stream) {
   const auto top = codec({.codec = CodecId::top_k, .ratio = 0.01});
-  const auto used = top->encode(stream, x(), layout_, 1, payload_->bytes());
+  const auto used = top->encode(stream, x(), layout_, 1, payload_.span());
   must(used.has_value());
-  const WeightedPayload one{payload_->bytes().first(*used)};
+  const WeightedPayload one{payload_.span().first(*used)};
   must(top->decode(stream, {&one, 1}, layout_, {.target = DecodeTo::assign, .out = aside()}).has_value());
   float least = std::numeric_limits<float>::infinity();
   for (const float value : aside())

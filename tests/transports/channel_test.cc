@@ -422,6 +422,25 @@ TEST_P(ChannelShape, SilenceIsDrainedAndASendIsNot) {
   EXPECT_EQ(a.events.deliveries[0].status, Errc::ok);
 }
 
+// Models of 2^k floats would lie so one behind the other, and inputs a multiple of 256 MiB apart are slow to mix (docs/measurements.md).
+TEST(ChannelShape, SlotsOfLargePayloadsAreNoMultiplesOfLargePowersOfTwo) {
+  for (const std::size_t payload : {std::size_t{1} << 20, std::size_t{1} << 22, (std::size_t{1} << 22) + 8, (std::size_t{1} << 22) - 8192}) {
+    ChannelWorld world;
+    TransportSetup setup = ChannelWorld::setup(0);
+    setup.payload_size_max = payload;
+    Node node = world.make(setup);
+    Puppet puppet(1, world.hub);
+    must(node.transport->set_peer(1, puppet.fabric->address(), 1));
+    puppet.reach(node);
+    must(node.transport->open(1, true));
+    node.poll();
+    puppet.poll();
+    EXPECT_GE(puppet.slot_size, payload);
+    EXPECT_LE(puppet.slot_size, payload + 16384);
+    EXPECT_EQ(puppet.slot_size % 16384, 8192u);  // so no few of them are a multiple of more
+  }
+}
+
 TEST(ChannelShape, TwoHundredPeersOpenLazily) {
   constexpr std::size_t n = 200;
   ChannelWorld world;

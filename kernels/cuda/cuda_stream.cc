@@ -10,29 +10,12 @@
 namespace gossamer {
 namespace {
 
-// A thread has one current device, which is its own business: while this lives it is ours.
-class OnDevice {
- public:
-  explicit OnDevice(int device) {
-    int current = device;
-    if (cudaGetDevice(&current) == cudaSuccess && current != device && cudaSetDevice(device) == cudaSuccess) before_ = current;
-  }
-  ~OnDevice() {
-    if (before_ >= 0) cudaSetDevice(before_);
-  }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-
- private:
-  int before_ = -1;
-};
-
 class CudaStream final : public DeviceStream {
  public:
   explicit CudaStream(int device) : device_(device) {}
 
   ~CudaStream() override {
-    const OnDevice here(device_);
+    const Here here(this);
     if (stream_ != nullptr) cudaStreamSynchronize(stream_);
     for (const Scratch& one : scratch_)
       if (small_.find(one.memory) == small_.end()) cudaFree(one.memory);
@@ -44,7 +27,7 @@ class CudaStream final : public DeviceStream {
   }
 
   Result<> open() {
-    const OnDevice here(device_);
+    const Here here(this);
     note(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
     note(cudaEventCreate(&begin_), "creating an event");
     note(cudaEventCreate(&end_), "creating an event");
@@ -58,18 +41,18 @@ class CudaStream final : public DeviceStream {
   }
 
   Result<> finish() override {
-    const OnDevice here(device_);
+    const Here here(this);
     synchronize();
     return verdict();
   }
 
   void launch(const device::Work& work) override {
-    const OnDevice here(device_);
+    const Here here(this);
     note(std::visit([this](const auto& one) { return cuda::launch(stream_, one); }, work), "launching a kernel");
   }
 
   void upload(const void* host, void* device, std::size_t size) override {
-    const OnDevice here(device_);
+    const Here here(this);
     if (size == 0) return;
     // By way of memory of our own: CUDA promises neither to have read a caller's when the call returns (a GPU that reads pageable memory
     // by itself may read it late) nor not to wait for the stream first.
@@ -84,21 +67,21 @@ class CudaStream final : public DeviceStream {
     if (!stages) synchronize();
   }
   void download(const void* device, void* host, std::size_t size) override {
-    const OnDevice here(device_);
+    const Here here(this);
     if (size > 0) note(cudaMemcpyAsync(host, device, size, cudaMemcpyDeviceToHost, stream_), "copying from the device");
   }
   void copy(const void* from, void* to, std::size_t size) override {
-    const OnDevice here(device_);
+    const Here here(this);
     if (size > 0) note(cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, stream_), "copying on the device");
   }
   void clear(void* device, std::size_t size) override {
-    const OnDevice here(device_);
+    const Here here(this);
     if (size > 0) note(cudaMemsetAsync(device, 0, size, stream_), "clearing memory");
   }
 
   // Small pieces are kept for the next one that asks, since the driver gives and takes only while the whole device waits.
   Result<std::byte*> allocate(std::size_t size) override {
-    const OnDevice here(device_);
+    const Here here(this);
     size = size <= kSmall ? std::bit_ceil(std::max<std::size_t>(size, 4096)) : size;
     std::vector<std::byte*>* const spare = size <= kSmall ? &spare_[size] : nullptr;
     if (spare != nullptr && !spare->empty()) {
@@ -119,7 +102,7 @@ class CudaStream final : public DeviceStream {
   }
   void release(std::byte* memory) override {
     if (const auto small = small_.find(memory); small != small_.end()) return spare_[small->second].push_back(memory);
-    const OnDevice here(device_);
+    const Here here(this);
     note(cudaFree(memory), "releasing memory");  // waits for all work
   }
 
@@ -133,7 +116,7 @@ class CudaStream final : public DeviceStream {
   }
 
   Result<double> seconds_of(const std::function<void()>& work) override {
-    const OnDevice here(device_);
+    const Here here(this);
     note(cudaEventRecord(begin_, stream_), "timing");
     work();
     note(cudaEventRecord(end_, stream_), "timing");
@@ -145,6 +128,25 @@ class CudaStream final : public DeviceStream {
   }
 
  private:
+  // A thread has one current device, which is its own business: while this lives it is the stream's.
+  class Here {
+   public:
+    explicit Here(CudaStream* of) {
+      int current = of->device_;
+      cudaError_t error = cudaGetDevice(&current);
+      if (error == cudaSuccess && current != of->device_ && (error = cudaSetDevice(of->device_)) == cudaSuccess) before_ = current;
+      of->note(error, "choosing the device");
+    }
+    ~Here() {
+      if (before_ >= 0) cudaSetDevice(before_);
+    }
+    Here(const Here&) = delete;
+    Here& operator=(const Here&) = delete;
+
+   private:
+    int before_ = -1;
+  };
+
   void note(cudaError_t error, const char* doing) {
     if (error == cudaSuccess) return;
     (void)cudaGetLastError();  // or other code of this thread would find it there

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "base/relax.h"
 
 namespace gossamer {
 namespace {
@@ -16,8 +17,9 @@ constexpr Duration kSleepMax = std::chrono::milliseconds(100);
 
 }  // namespace
 
-EngineDriver::EngineDriver(Engine& engine, Fabric& fabric, const Clock& clock, int wake_fd, bool threaded)
-    : engine_(engine), fabric_(fabric), clock_(clock), wake_fd_(wake_fd) {
+EngineDriver::EngineDriver(Engine& engine, Fabric& fabric, const Clock& clock, int wake_fd, bool threaded,
+                           Duration spin)
+    : engine_(engine), fabric_(fabric), clock_(clock), wake_fd_(wake_fd), spin_(spin) {
   if (!threaded) return;
   nudge_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   GOSSAMER_CHECK(nudge_fd_ >= 0, "no descriptor left for an eventfd");
@@ -53,9 +55,26 @@ Result<> EngineDriver::wait(Duration at_most) {
   }
   const std::size_t open_before = engine_.open_rounds();
   GOSSAMER_TRY(engine_.step());
+  GOSSAMER_TRY(spin(open_before));
   if (engine_.open_rounds() < open_before) return {};
   if (fabric_.arm()) sleep(engine_.next_deadline(), at_most, wake_fd_);
   return engine_.step();
+}
+
+// Until there are fewer open rounds, or nothing has come for a while.
+Result<> EngineDriver::spin(std::size_t open_rounds) {
+  std::uint64_t received = fabric_.traffic().bytes_received;
+  for (Time end = clock_.now() + spin_; engine_.open_rounds() >= open_rounds;) {
+    const Time now = clock_.now();
+    if (const std::uint64_t more = fabric_.traffic().bytes_received; more != received) {
+      received = more;
+      end = now + spin_;
+    }
+    if (now >= end) break;
+    relax();
+    GOSSAMER_TRY(engine_.step());
+  }
+  return {};
 }
 
 Result<> EngineDriver::pause(Duration at_most) {

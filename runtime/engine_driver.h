@@ -4,6 +4,10 @@
 // Between the two modes nothing changes for the engine: its calls are serialised by the driver's mutex.
 // Inline, a peer that waits sleeps on the fabric's descriptor; threaded, the driver's thread does, and the
 // trainer's thread sleeps until a round has closed.
+//
+// Inline, a peer may look for a while whether something comes after all before it sleeps, since to fall asleep and to be woken
+// takes longer than a message does: for `spin`, from the last arrival on.  That is for peers with a core each; on a shared one
+// whoever spins keeps those away for whom it waits.
 #pragma once
 
 #include <atomic>
@@ -22,7 +26,7 @@ namespace gossamer {
 class EngineDriver {
  public:
   // `wake_fd` (or -1) also ends a wait: the control plane has something to say.
-  EngineDriver(Engine& engine, Fabric& fabric, const Clock& clock, int wake_fd, bool threaded);
+  EngineDriver(Engine& engine, Fabric& fabric, const Clock& clock, int wake_fd, bool threaded, Duration spin = {});
   ~EngineDriver();
   EngineDriver(const EngineDriver&) = delete;
   EngineDriver& operator=(const EngineDriver&) = delete;
@@ -41,6 +45,7 @@ class EngineDriver {
   Result<> pause(Duration at_most);
 
  private:
+  Result<> spin(std::size_t open_rounds);
   void sleep(Time deadline, Duration at_most, int wake_fd);
   void run();
 
@@ -48,6 +53,7 @@ class EngineDriver {
   Fabric& fabric_;
   const Clock& clock_;
   int wake_fd_;
+  Duration spin_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::uint64_t changes_ = 0;

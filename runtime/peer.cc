@@ -107,7 +107,8 @@ Result<> Peer::compose() {
   // A newcomer is introduced to the others when it is one of them.
   for (const Roster::Entry& peer : roster_.peers)
     if (peer.rank != self() && !roster_.started) GOSSAMER_TRY(stack_.transport->set_peer(peer.rank, peer.transport_address, peer.incarnation));
-  driver_ = std::make_unique<EngineDriver>(*stack_.engine, *fabric_, clock_, control_->wake_fd(), overlaps(stack_.working));
+  driver_ = std::make_unique<EngineDriver>(*stack_.engine, *fabric_, clock_, control_->wake_fd(), overlaps(stack_.working),
+                                           run_.transport.spin);
   if (roster_.started) gatherer_.reset();  // somebody will tell
   if (gatherer_ == self()) {
     coordinator_ = std::make_unique<Coordinator>(run_, *topology_, stack_.task->layout(), log_, process_.out, peers());

@@ -141,6 +141,7 @@ void read_transport(const YamlMap& map, TransportOptions* options) {
   options->kind = map.choice<std::string>("kind", {{"ucx", "ucx"}, {"libfabric", "libfabric"}, {"loopback", "loopback"}}, options->kind);
   options->checksum = map.boolean("checksum", options->checksum);
   options->lend = map.boolean("lend", options->lend);
+  options->spin = map.duration("spin", options->spin, {.least = 0, .most = 60});
   options->interface = map.text("interface", options->interface);
   if (options->kind == "ucx")
     options->tls = map.text("tls", options->tls);

@@ -53,6 +53,7 @@ struct TransportOptions {
   std::string tls;           // UCX_TLS for this run; empty leaves UCX's own choice
   std::string provider;      // of libfabric; empty leaves libfabric's own choice
   bool checksum = false;
+  Duration spin{0};          // how long a peer that waits looks for news before it sleeps
   bool lend = true;          // large payloads stay where they are for neighbours on the same machine (transports/channel.h)
 };
 

@@ -199,6 +199,7 @@ std::string to_yaml(const RunFile& run) {
   if (!run.transport.provider.empty()) transport.text("provider", run.transport.provider);
   transport.boolean("checksum", run.transport.checksum);
   transport.boolean("lend", run.transport.lend);
+  transport.duration("spin", run.transport.spin);
 
   const Section deadlines = top.map("deadlines");
   deadlines.duration("join", run.deadlines.join);

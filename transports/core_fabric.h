@@ -318,7 +318,8 @@ class CoreFabric final : public Fabric {
     if (neighbours_) {
       neighbours_->poll(events);
       // What goes to them by the library ends, too: it may know nothing of its own.
-      for (const std::uint64_t nonce : neighbours_->left()) core_->left(nonce);
+      if (neighbours_->any_left())
+        for (const std::uint64_t nonce : neighbours_->left()) core_->left(nonce);
       // The library costs more than all rings, and has nothing to say until somebody comes whom rings do not reach.
       if (!std::exchange(armed_, false) && !core_->busy() && ++polls_ % kPollsPerLibrary != 0) return;
     }

@@ -100,6 +100,7 @@ class Neighbours {
 
   // Who has left or died since this was asked last.
   std::vector<std::uint64_t> left() { return std::exchange(left_, {}); }
+  bool any_left() const { return !left_.empty(); }
 
   const Traffic& traffic() const { return traffic_; }
   // Why memory of a neighbour could not be mapped, the last time.
@@ -143,6 +144,7 @@ class Neighbours {
   void fail_out(Neighbour& neighbour);
   void heat(Neighbour& neighbour);
   void sweep();
+  void look_around(bool at_all, FabricEvents* events);
 
   Errc room(Neighbour& neighbour);
   void hand_out(FabricEvents* events);
@@ -157,7 +159,7 @@ class Neighbours {
   Waiter waiter_;
   bool asleep_ = false;  // or about to be
   bool slept_ = false;   // since the last poll, or was about to
-  unsigned polls_ = 0;
+  unsigned polls_ = 0, turns_ = 0;
   std::string why_not_, device_trouble_;
 
   std::unordered_map<std::uint64_t, std::shared_ptr<Neighbour>> neighbours_;  // by nonce

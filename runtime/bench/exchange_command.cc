@@ -90,7 +90,8 @@ class Bench {
                                    flags_.turns, exchange.rounds);
     std::vector<std::vector<std::string>> lines;
     const auto line = [&](const std::string& name, const std::vector<double>& times, const std::string& gain) {
-      lines.push_back({name, fmt::format("{:.2f} ms", 1e3 * median(times)), fmt::format("{:.2f}", over(times, floor_)), gain});
+      const double seconds = median(times);
+      lines.push_back({name, seconds < 1e-3 ? fmt::format("{:.1f} us", 1e6 * seconds) : fmt::format("{:.2f} ms", 1e3 * seconds), fmt::format("{:.2f}", over(times, floor_)), gain});
     };
     line("gossamer", ours_, "");
     for (const auto& [what, times] : others_) line(what, times, fmt::format("{:.2f}", over(times, ours_)));
@@ -104,7 +105,7 @@ class Bench {
   std::string json() const {
     const bench::Exchange& exchange = flags_.exchange;
     nlohmann::ordered_json all = {{"parameters", exchange.parameters}, {"peers", exchange.peers}, {"rounds", exchange.rounds},
-                                  {"turns", flags_.turns}, {"transport", exchange.transport}, {"lend_from", exchange.lend_from},
+                                  {"turns", flags_.turns}, {"transport", exchange.transport}, {"lend_from", exchange.lend_from}, {"spin_us", exchange.spin_us},
                                   {"floor", {{"bytes", bytes()}, {"seconds", median(floor_)}, {"runs", floor_}}},
                                   {"gossamer", {{"seconds", median(ours_)}, {"runs", ours_}, {"of_floor", over(ours_, floor_)}}}};
     all["others"] = nlohmann::ordered_json::object();
@@ -161,6 +162,7 @@ void add_bench_exchange(CLI::App& bench, int* code) {
   command->add_option("--turns", flags->turns, "Measurements of each, in turn; medians are shown")->type_name("N")->check(CLI::Range(1, 1000));
   command->add_option("--transport", flags->exchange.transport, "ucx or libfabric")->type_name("KIND")->check(CLI::IsMember({"ucx", "libfabric"}));
   command->add_option("--lend-from", flags->exchange.lend_from, "Payloads of so many bytes are read in place, smaller ones copied")->type_name("BYTES");
+  command->add_option("--spin", flags->exchange.spin_us, "How long a peer that waits looks for news before it sleeps")->type_name("MICROSECONDS");
   command->add_flag("--json", flags->json, "All figures, for programs");
   command->add_option("--serve", flags->serve)->group("");  // one of the processes, started by the bench
   command->callback([flags, code] { *code = bench_exchange(*flags); });

@@ -105,7 +105,8 @@ class ExchangePeer {
     engine_ = std::make_unique<Engine>(EngineSetup{.self = self_, .peers = exchange_.peers, .vector_size = exchange_.parameters,
                                                    .trainer_waits = true},
                                        clock_, *topology_, *mixer_, *transport_, stream_);
-    driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, -1, false);
+    driver_ = std::make_unique<EngineDriver>(*engine_, *fabric_, clock_, -1, false,
+                                             std::chrono::microseconds(exchange_.spin_us));
     memory_ = AlignedBuffer<float>(exchange_.parameters);
     model_ = memory_.span();
     for (std::size_t i = 0; i < model_.size(); ++i) model_[i] = first_value(self_, i);
@@ -146,8 +147,8 @@ class ExchangePeer {
 Result<double> measure_exchange(const Exchange& exchange) {
   std::vector<std::unique_ptr<OtherSide>> sides;
   for (std::size_t rank = 0; rank < exchange.peers; ++rank) {
-    GOSSAMER_TRY_ASSIGN(auto side, OtherSide::process("exchange", fmt::format("{} {} {} {} {} {}", rank, exchange.peers, exchange.parameters,
-                                                                              exchange.rounds, exchange.lend_from, exchange.transport)));
+    GOSSAMER_TRY_ASSIGN(auto side, OtherSide::process("exchange", fmt::format("{} {} {} {} {} {} {}", rank, exchange.peers, exchange.parameters,
+                                                                              exchange.rounds, exchange.lend_from, exchange.spin_us, exchange.transport)));
     sides.push_back(std::move(side));
   }
   // What a process says when it fails goes to standard error; here it has ended.
@@ -178,7 +179,7 @@ Result<> serve_exchange(const std::string& what) {
   std::istringstream words(what);
   std::size_t rank = 0;
   Exchange exchange;
-  if (!(words >> rank >> exchange.peers >> exchange.parameters >> exchange.rounds >> exchange.lend_from >> exchange.transport))
+  if (!(words >> rank >> exchange.peers >> exchange.parameters >> exchange.rounds >> exchange.lend_from >> exchange.spin_us >> exchange.transport))
     return fail(Errc::invalid_argument, "bench exchange --serve: it is started by the bench itself");
   return ExchangePeer(exchange, static_cast<PeerId>(rank), 0).run();
 }

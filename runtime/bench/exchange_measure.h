@@ -18,6 +18,7 @@ struct Exchange {
   std::size_t rounds = 10;
   std::string transport = "ucx";
   std::size_t lend_from = std::size_t{64} << 10;  // bytes
+  std::size_t spin_us = 0;                        // how long a peer that waits looks for news before it sleeps
 };
 inline constexpr std::size_t kExchangeWarmUp = 3;  // rounds
 

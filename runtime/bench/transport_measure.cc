@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "base/relax.h"
 #include "base/serial.h"
 #include "runtime/bench/bare_libfabric.h"
 #include "runtime/bench/talk.h"
@@ -29,6 +30,8 @@ const std::string kDirect = "cuda:", kStaged = "cuda-staged:";
 
 constexpr int kNapMs = 100;  // at the most, of a side that sleeps
 constexpr std::chrono::milliseconds kFallAsleep{2};
+constexpr std::chrono::milliseconds kSettle{300};  // of round trips: two sides that began on one core have one each by then
+constexpr std::size_t kPerSample = 16;             // round trips: to look at the clock takes a good part of one
 
 // rest: sleep instead of spinning while nothing comes; wake: say when you have seen this.
 enum class Do : std::uint64_t { answer = 1, take = 2, finish = 3, rest = 4, wake = 5 };
@@ -127,6 +130,7 @@ class Server {
         continue;
       }
       in_vain = idle ? in_vain + 1 : 0;
+      if (idle) relax();
       if (in_vain % kPatientPolls == kPatientPolls - 1) ::sched_yield();
       if (idle && polls % kLooksAtTalk == 0 && talk_.has_news()) return {};
     }
@@ -223,16 +227,23 @@ class OurMeasurement final : public FabricMeasurement {
 
   Result<double> latency(Amount amount) override {
     const Order order{Do::answer, amount.size};
+    const auto go = [&](std::size_t round_trips) -> Result<> {
+      for (std::size_t i = 0; i < round_trips; ++i) {
+        GOSSAMER_TRY(put(paths_.front(), amount.size, order));
+        GOSSAMER_TRY(wait([&] { return !events_.notices.empty(); }));
+        events_.clear();
+      }
+      return {};
+    };
+    for (const auto end = Clock::now() + kSettle; Clock::now() < end;) GOSSAMER_TRY(go(kPerSample));
     std::vector<double> times;
-    times.reserve(amount.count + amount.count / 8 + 1);
+    times.reserve(amount.count / kPerSample + 1);
     auto start = Clock::now();
     while (times.size() < times.capacity()) {
-      GOSSAMER_TRY(put(paths_.front(), amount.size, order));
-      GOSSAMER_TRY(wait([&] { return !events_.notices.empty(); }));
+      GOSSAMER_TRY(go(kPerSample));
       const auto end = Clock::now();
-      times.push_back(std::chrono::duration<double, std::micro>(end - start).count() / 2);
+      times.push_back(std::chrono::duration<double, std::micro>(end - start).count() / (2 * kPerSample));
       start = end;
-      events_.clear();
     }
     return quantile(times, 0.5);
   }
@@ -304,6 +315,7 @@ class OurMeasurement final : public FabricMeasurement {
     for (int polls = 1;; ++polls) {
       fabric_->poll(&events_);
       if (done()) return {};
+      relax();
       if (!events_.down.empty()) return fail(Errc::peer_gone, "the other side of the measurement has gone");
       if (polls % kPatientPolls == 0) ::sched_yield();
       if (polls % kLooksAtTalk == 0 && Clock::now() > deadline) return fail(Errc::timed_out, "nothing comes any more");

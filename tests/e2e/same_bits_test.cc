@@ -40,6 +40,7 @@ TEST_P(SameBits, OverEveryWireAndInEveryRunOfASeed) {
   EXPECT_TRUE(models("tcp", {"transport.tls=tcp,self"}) == loopback) << "UCX over TCP gives another model";
   EXPECT_TRUE(models("shared", {"transport.tls=sm,self"}) == loopback) << "UCX over shared memory gives another model";
   EXPECT_TRUE(models("copied", {"transport={kind: ucx, tls: \"sm,self\", lend: false}"}) == loopback) << "with nothing lent";
+  EXPECT_TRUE(models("spinning", {"transport={kind: ucx, tls: \"sm,self\", spin: 50 us}"}) == loopback) << "with peers that spin before they sleep";
   EXPECT_TRUE(models("again", {"transport.tls=sm,self"}) == loopback) << "two runs of one seed differ";
   EXPECT_FALSE(models("other", {"transport={kind: loopback}", "seed=2"}) == loopback) << "the seed does nothing";
 }

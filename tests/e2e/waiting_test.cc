@@ -66,7 +66,7 @@ TEST_P(Waiting, ForAStragglerTakesLessThanATenthOfACore) {
 
 INSTANTIATE_TEST_SUITE_P(, Waiting,
                          testing::Values(Wire{"shared_memory", {}}, Wire{"tcp", {"transport.tls=tcp,self"}},
-                                         Wire{"delayed", {"overlap=delayed"}},
+                                         Wire{"spinning_first", {"transport.spin=50 us"}}, Wire{"delayed", {"overlap=delayed"}},
                                          Wire{"stale", {"synchrony={mode: stale, stale: 2}"}}),
                          [](const auto& info) { return info.param.label; });
 

@@ -391,6 +391,7 @@ RunFile random_run(std::uint64_t seed) {
   if (run.transport.kind == "libfabric") run.transport.provider = pick("", "tcp", "verbs;ofi_rxm");
   run.transport.checksum = random.below(2) == 0;
   run.transport.lend = random.below(2) == 0;
+  run.transport.spin = std::chrono::microseconds(random.below(1000));
   run.deadlines.join = Duration(1 + static_cast<std::int64_t>(random.below(1'000'000'000'000)));
   run.deadlines.heartbeat = Duration(1 + static_cast<std::int64_t>(random.below(1'000'000'000)));
   run.deadlines.silence =
@@ -481,6 +482,7 @@ void expect_same(const RunFile& a, const RunFile& b) {
   EXPECT_EQ(a.transport.provider, b.transport.provider);
   EXPECT_EQ(a.transport.checksum, b.transport.checksum);
   EXPECT_EQ(a.transport.lend, b.transport.lend);
+  EXPECT_EQ(a.transport.spin, b.transport.spin);
   EXPECT_EQ(a.deadlines.join, b.deadlines.join);
   EXPECT_EQ(a.deadlines.heartbeat, b.deadlines.heartbeat);
   EXPECT_EQ(a.deadlines.silence, b.deadlines.silence);

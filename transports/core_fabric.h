@@ -309,7 +309,10 @@ class CoreFabric final : public Fabric {
     GOSSAMER_TRY_ASSIGN(const wire::Address address, wire::unpack(bytes));
     GOSSAMER_TRY(wire::check_reachable(address, core_->dialect()));
     if (neighbours_)
-      if (auto state = neighbours_->connect(address)) return std::make_unique<NeighbourLink>(shared(), std::move(state), address);
+      if (auto state = neighbours_->connect(address)) {
+        core_->reached_elsewhere(address);
+        return std::make_unique<NeighbourLink>(shared(), std::move(state), address);
+      }
     GOSSAMER_TRY_ASSIGN(auto state, core_->connect(address));
     return std::make_unique<LibraryLink>(shared(), std::move(state));
   }
@@ -319,7 +322,7 @@ class CoreFabric final : public Fabric {
       neighbours_->poll(events);
       // What goes to them by the library ends, too: it may know nothing of its own.
       if (neighbours_->any_left())
-        for (const std::uint64_t nonce : neighbours_->left()) core_->left(nonce);
+        for (const auto& [nonce, died] : neighbours_->left()) core_->left(nonce, died);
       // The library costs more than all rings, and has nothing to say until somebody comes whom rings do not reach.
       if (!std::exchange(armed_, false) && !core_->busy() && ++polls_ % kPollsPerLibrary != 0) return;
     }

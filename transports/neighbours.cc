@@ -160,7 +160,7 @@ void Neighbours::fail_out(Neighbour& neighbour) {
 }
 
 // It has left, or died.
-void Neighbours::lose(Neighbour& neighbour, FabricEvents* events) {
+void Neighbours::lose(Neighbour& neighbour, bool died, FabricEvents* events) {
   if (std::exchange(neighbour.gone, true)) return;
   any_gone_ = true;
   drain(neighbour, events);
@@ -168,7 +168,7 @@ void Neighbours::lose(Neighbour& neighbour, FabricEvents* events) {
   neighbour.in_memory = {};
   fail_out(neighbour);
   waiter_.forget(neighbour.nonce);
-  left_.push_back(neighbour.nonce);
+  left_.push_back({neighbour.nonce, died});
 }
 
 void Neighbours::sweep() {
@@ -183,7 +183,7 @@ void Neighbours::look_at(Neighbour& neighbour, FabricEvents* events) {
   // The bell first: who has closed it writes no more, so that what is found then is all.
   const bool closed = neighbour.bell->closed();
   drain(neighbour, events);
-  if (closed) return lose(neighbour, events);
+  if (closed) return lose(neighbour, false, events);
   if (!neighbour.out) return;
   switch (neighbour.out->verdict()) {
     case ring::Verdict::none:
@@ -229,7 +229,7 @@ void Neighbours::look_around(bool at_all, FabricEvents* events) {
   }
   if (at_all || ++turns_ % kTurnsPerLook == 0)
     for (const std::uint64_t nonce : waiter_.ended())
-      if (const auto dead = neighbours_.find(nonce); dead != neighbours_.end()) lose(*dead->second, events);
+      if (const auto dead = neighbours_.find(nonce); dead != neighbours_.end()) lose(*dead->second, true, events);
   if (any_gone_) sweep();
 }
 
@@ -256,7 +256,7 @@ bool Neighbours::all_left() {
   FabricEvents nobody;
   if (reception().knocked()) welcome();
   for (const std::uint64_t nonce : waiter_.ended())
-    if (const auto dead = neighbours_.find(nonce); dead != neighbours_.end()) lose(*dead->second, &nobody);
+    if (const auto dead = neighbours_.find(nonce); dead != neighbours_.end()) lose(*dead->second, true, &nobody);
   for (const auto& neighbour : all_) look_at(*neighbour, &nobody);
   sweep();
   return std::ranges::all_of(all_, [](const auto& neighbour) {

@@ -99,7 +99,11 @@ class Neighbours {
   void close();
 
   // Who has left or died since this was asked last.
-  std::vector<std::uint64_t> left() { return std::exchange(left_, {}); }
+  struct Gone {
+    std::uint64_t nonce = 0;
+    bool died = false;  // its process has ended, without a word
+  };
+  std::vector<Gone> left() { return std::exchange(left_, {}); }
   bool any_left() const { return !left_.empty(); }
 
   const Traffic& traffic() const { return traffic_; }
@@ -140,7 +144,7 @@ class Neighbours {
   void refuse(Neighbour& neighbour, ring::Verdict verdict);
   void look_at(Neighbour& neighbour, FabricEvents* events);
   bool has_news(Neighbour& neighbour);
-  void lose(Neighbour& neighbour, FabricEvents* events);
+  void lose(Neighbour& neighbour, bool died, FabricEvents* events);
   void fail_out(Neighbour& neighbour);
   void heat(Neighbour& neighbour);
   void sweep();
@@ -174,7 +178,7 @@ class Neighbours {
   // Not handed out yet.
   std::vector<EndedPut> ended_;
   std::vector<std::uint32_t> down_;
-  std::vector<std::uint64_t> left_;
+  std::vector<Gone> left_;
   Traffic traffic_;
   std::uint64_t refused_ = 0;  // messages that made no sense, or named what is not there
   std::uint32_t next_link_ = std::uint32_t{1} << 31;  // apart from the library's

@@ -74,14 +74,21 @@ Result<> Core::open() {
   if (const int error = fi_ep_bind(endpoint, &addresses->fid, 0); error != 0) return cannot("an endpoint with addresses", error);
   if (const int error = fi_ep_bind(endpoint, &completions_->fid, FI_TRANSMIT | FI_RECV); error != 0)
     return cannot("an endpoint with a queue", error);
+  const auto ask_name = [&]() -> Result<std::string> {
+    std::array<char, kNameMax> name{};
+    std::size_t size = name.size();
+    if (const int error = fi_getname(&endpoint->fid, name.data(), &size); error != 0 || size > name.size())
+      return cannot("an endpoint that knows its address", error);
+    return std::string(name.data(), size);
+  };
+  // A name of shm holds this process's number.  What lies under it was left by one of the same number that was killed, and would
+  // be taken for that of a process that lives: this one.
+  if (offer_.this_machine_only)
+    if (const auto name = ask_name()) remove_leftovers(*name);
   if (const int error = fi_enable(endpoint); error != 0)
     return fail(Errc::unsupported, say("libfabric's provider " + provider + " cannot enable an endpoint", error) +
                                        " (limits that matter: ulimit -l, ulimit -n; over Soft-RoCE set FI_UNIVERSE_SIZE=16)");
-  std::array<char, kNameMax> name{};
-  std::size_t name_size = name.size();
-  if (const int error = fi_getname(&endpoint->fid, name.data(), &name_size); error != 0 || name_size > name.size())
-    return cannot("an endpoint that knows its address", error);
-  own_name_.assign(name.data(), name_size);
+  GOSSAMER_TRY_ASSIGN(own_name_, ask_name());
 
   // A message that fits the provider's inject size leaves without being waited for, where that size is a useful one.
   const std::size_t least = sizeof(wire::Header) + kNoticeSizeMax;

@@ -119,6 +119,10 @@ struct Outgoing {
   bool is_put() const { return link && (kind == wire::Kind::put || kind == wire::Kind::landed); }
 };
 
+// libfabric's shm keeps the memory of an endpoint in /dev/shm, under the name that is its address, where a process that was
+// killed leaves it.  Nothing happens to names of other providers.
+void remove_leftovers(const std::string& name);
+
 class Core {
  public:
   using RegionState = ofi::RegionState;
@@ -150,10 +154,10 @@ class Core {
   Result<> watch(int descriptor) { return waiter_.watch(descriptor); }
   // Whether anybody is reached by libfabric.
   bool busy() const { return !endpoints_.empty() || !closing_.empty() || under_way_ > given_up_ || !unposted_.empty() || !news_.empty(); }
+  // That peer is reached without libfabric.
+  void reached_elsewhere(const wire::Address& address);
   // That peer has left or died, as is known elsewhere.
-  void left(std::uint64_t nonce) {
-    if (open_) fail_endpoint(nonce, options_.abandon_polls);
-  }
+  void left(std::uint64_t nonce, bool died);
   void shutdown();
 
   std::uint64_t nonce() const { return nonce_; }
@@ -268,6 +272,7 @@ class Core {
   std::unordered_map<std::uint64_t, std::shared_ptr<Endpoint>> lost_;       // those that failed
   std::unordered_map<std::uint32_t, std::shared_ptr<LinkState>> links_;
   std::vector<Closing> closing_;
+  std::unordered_map<std::uint64_t, std::string> elsewhere_;  // names in shm of those who are reached without libfabric, by nonce
 
   News<LinkState, RegionState> news_;
 

@@ -10,16 +10,11 @@
 #include "transports/ofi_core.h"
 
 namespace gossamer::ofi {
-namespace {
 
-// libfabric's shm keeps the memory of an endpoint in /dev/shm, under the name that is its address, where a process that was
-// killed leaves it.
 void remove_leftovers(const std::string& name) {
   constexpr std::string_view kScheme = "fi_shm://";
   if (name.starts_with(kScheme)) (void)::shm_unlink(("/" + std::string(name.c_str() + kScheme.size())).c_str());
 }
-
-}  // namespace
 
 Result<std::shared_ptr<LinkState>> Core::connect(const wire::Address& address) {
   if (!open_) return fail(Errc::peer_gone, "this fabric has been shut down");
@@ -167,6 +162,18 @@ void Core::sweep_closing() {
     give_up(closing);
     return true;
   });
+}
+
+void Core::reached_elsewhere(const wire::Address& address) {
+  if (!offer_.this_machine_only) return;
+  Reader reader(std::as_bytes(std::span(address.endpoint.data(), address.endpoint.size())));
+  if (std::string name = reader.text(); reader.ok()) elsewhere_.emplace(address.nonce, std::move(name));
+}
+
+void Core::left(std::uint64_t nonce, bool died) {
+  if (!open_) return;
+  if (const auto known = elsewhere_.extract(nonce); known && died) remove_leftovers(known.mapped());
+  fail_endpoint(nonce, options_.abandon_polls);
 }
 
 void Core::look_for_the_dead() {

@@ -185,8 +185,10 @@ class Core {
   bool busy() const {
     return !endpoints_.empty() || !failed_.empty() || !closing_.empty() || !requests_.empty() || !incoming_.empty() || !news_.empty();
   }
+  // That peer is reached without UCX.
+  void reached_elsewhere(const wire::Address&) {}
   // That peer has left or died, as is known elsewhere.
-  void left(std::uint64_t nonce) {
+  void left(std::uint64_t nonce, bool /*died*/) {
     if (worker_ != nullptr) fail_endpoint(nonce);
   }
   void shutdown();

@@ -64,6 +64,8 @@ class Child {
     pollfd descriptor{out_, POLLIN, 0};
     return ::poll(&descriptor, 1, static_cast<int>(patience.count())) == 1 && read_message(out_, text);
   }
+  pid_t number() const { return pid_; }
+
   void kill() {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);

@@ -91,7 +91,8 @@ class Bench {
     std::vector<std::vector<std::string>> lines;
     const auto line = [&](const std::string& name, const std::vector<double>& times, const std::string& gain) {
       const double seconds = median(times);
-      lines.push_back({name, seconds < 1e-3 ? fmt::format("{:.1f} us", 1e6 * seconds) : fmt::format("{:.2f} ms", 1e3 * seconds), fmt::format("{:.2f}", over(times, floor_)), gain});
+      const std::string time = seconds < 1e-3 ? fmt::format("{:.1f} us", 1e6 * seconds) : fmt::format("{:.2f} ms", 1e3 * seconds);
+      lines.push_back({name, time, fmt::format("{:.2f}", over(times, floor_)), gain});
     };
     line("gossamer", ours_, "");
     for (const auto& [what, times] : others_) line(what, times, fmt::format("{:.2f}", over(times, ours_)));
@@ -105,7 +106,8 @@ class Bench {
   std::string json() const {
     const bench::Exchange& exchange = flags_.exchange;
     nlohmann::ordered_json all = {{"parameters", exchange.parameters}, {"peers", exchange.peers}, {"rounds", exchange.rounds},
-                                  {"turns", flags_.turns}, {"transport", exchange.transport}, {"lend_from", exchange.lend_from}, {"spin_us", exchange.spin_us},
+                                  {"turns", flags_.turns}, {"transport", exchange.transport}, {"lend_from", exchange.lend_from},
+                                  {"spin_us", exchange.spin_us},
                                   {"floor", {{"bytes", bytes()}, {"seconds", median(floor_)}, {"runs", floor_}}},
                                   {"gossamer", {{"seconds", median(ours_)}, {"runs", ours_}, {"of_floor", over(ours_, floor_)}}}};
     all["others"] = nlohmann::ordered_json::object();

@@ -12,10 +12,8 @@
 namespace gossamer {
 namespace {
 
-// For those who never sleep.
-constexpr unsigned kPollsPerTurn = 8;    // in which only the hot neighbours are looked at
-constexpr std::size_t kInTurn = 4;       // neighbours that a turn is for, besides the hot ones
-constexpr unsigned kTurnsPerLook = 32;   // at the neighbours' processes
+constexpr unsigned kPollsPerLook = 256;  // at the neighbours' processes, for those who never sleep
+constexpr std::size_t kInTurn = 1;       // neighbours that are looked at in one poll, besides the hot ones
 constexpr int kSettleRounds = 200;       // of a millisecond each, for what is under way at the end
 
 }  // namespace
@@ -213,24 +211,19 @@ void Neighbours::poll(FabricEvents* events) {
   if (!open_) return;
   const bool slept = std::exchange(slept_, false);
   disarm();
+  if (reception().knocked()) welcome();
   for (Neighbour* const hot : hot_)
     if (hot != nullptr) drain(*hot, events);
-  if (!ended_.empty() || !down_.empty()) hand_out(events);
-  if (slept || ++polls_ % kPollsPerTurn == 0) look_around(slept, events);
-}
-
-// What is looked at less often than at the hot ones.
-void Neighbours::look_around(bool at_all, FabricEvents* events) {
-  if (reception().knocked()) welcome();
-  const std::size_t count = at_all ? all_.size() : std::min(kInTurn, all_.size());
+  const std::size_t count = slept ? all_.size() : std::min(kInTurn, all_.size());
   for (std::size_t i = 0; i < count; ++i) {
     if (next_ >= all_.size()) next_ = 0;
     look_at(*all_[next_++], events);
   }
-  if (at_all || ++turns_ % kTurnsPerLook == 0)
+  if (slept || ++polls_ % kPollsPerLook == 0)
     for (const std::uint64_t nonce : waiter_.ended())
       if (const auto dead = neighbours_.find(nonce); dead != neighbours_.end()) lose(*dead->second, true, events);
   if (any_gone_) sweep();
+  if (!ended_.empty() || !down_.empty()) hand_out(events);
 }
 
 bool Neighbours::arm() {

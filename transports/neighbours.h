@@ -148,7 +148,6 @@ class Neighbours {
   void fail_out(Neighbour& neighbour);
   void heat(Neighbour& neighbour);
   void sweep();
-  void look_around(bool at_all, FabricEvents* events);
 
   Errc room(Neighbour& neighbour);
   void hand_out(FabricEvents* events);
@@ -163,7 +162,7 @@ class Neighbours {
   Waiter waiter_;
   bool asleep_ = false;  // or about to be
   bool slept_ = false;   // since the last poll, or was about to
-  unsigned polls_ = 0, turns_ = 0;
+  unsigned polls_ = 0;
   std::string why_not_, device_trouble_;
 
   std::unordered_map<std::uint64_t, std::shared_ptr<Neighbour>> neighbours_;  // by nonce

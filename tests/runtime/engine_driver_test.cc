@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tests/gossip/network.h"
+#include "tests/transports/forwarding_fabric.h"
 #include "topologies/topology_spec.h"
 
 namespace gossamer {
@@ -17,27 +18,18 @@ using testing_support::Network;
 using testing_support::NetworkOptions;
 
 // Takes its time whenever the thread that polls it comes by, and says that somebody is in it.
-class Slow final : public Fabric {
+class Slow final : public testing::ForwardingFabric {
  public:
-  explicit Slow(std::unique_ptr<Fabric> inner) : inner_(std::move(inner)) {}
+  using ForwardingFabric::ForwardingFabric;
 
-  std::string_view name() const override { return inner_->name(); }
-  std::string description() const override { return inner_->description(); }
-  FabricLimits limits() const override { return inner_->limits(); }
-  Traffic traffic() const override { return inner_->traffic(); }
-  std::string address() const override { return inner_->address(); }
-  Result<std::unique_ptr<Region>> allocate(std::size_t size) override { return inner_->allocate(size); }
-  Result<std::unique_ptr<Region>> add_region(MemoryView memory) override { return inner_->add_region(memory); }
-  Result<std::unique_ptr<Link>> connect(std::string_view address) override { return inner_->connect(address); }
   void poll(FabricEvents* events) override {
     const Visit visit(*this);
-    inner_->poll(events);
+    ForwardingFabric::poll(events);
   }
-  int wait_fd() const override { return inner_->wait_fd(); }
   bool arm() override {
     ++armed_;
     const Visit visit(*this);
-    return inner_->arm();
+    return ForwardingFabric::arm();
   }
 
   bool visited() const { return visited_; }
@@ -53,7 +45,6 @@ class Slow final : public Fabric {
     Slow& fabric;
   };
 
-  std::unique_ptr<Fabric> inner_;
   std::atomic<bool> visited_{false};
   std::atomic<int> armed_{0};
 };

@@ -17,6 +17,7 @@
 #include "base/serial.h"
 #include "tests/transports/fabric_harness.h"
 #include "tests/transports/fake_cuda.h"
+#include "tests/transports/forwarding_fabric.h"
 #include "transports/channel.h"
 #include "transports/faulty.h"
 #include "transports/loopback.h"
@@ -24,46 +25,32 @@
 namespace gossamer::testing {
 
 // Shows a test what its owner allocated, and lets it change what a poll hands out.
-class HookedFabric final : public Fabric {
+class HookedFabric final : public ForwardingFabric {
  public:
-  explicit HookedFabric(std::unique_ptr<Fabric> inner) : inner_(std::move(inner)) {}
+  using ForwardingFabric::ForwardingFabric;
 
   bool reliable = true;
   std::function<void(FabricEvents*)> after_poll;
   std::vector<MemoryView> allocated;
 
   std::string_view name() const override { return "hooked"; }
-  std::string description() const override { return inner_->description(); }
   FabricLimits limits() const override {
-    FabricLimits limits = inner_->limits();
+    FabricLimits limits = ForwardingFabric::limits();
     limits.reliable = reliable;
     return limits;
   }
-  Traffic traffic() const override { return inner_->traffic(); }
-  DeviceMemory* device() const override { return inner_->device(); }
-  std::string address() const override { return inner_->address(); }
-  Result<std::unique_ptr<Region>> allocate(std::size_t size) override { return noted(inner_->allocate(size)); }
-  Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override { return noted(inner_->allocate_device(size)); }
-  Result<std::unique_ptr<Region>> add_region(MemoryView memory) override {
-    return inner_->add_region(memory);
-  }
-  Result<std::unique_ptr<Link>> connect(std::string_view address) override {
-    return inner_->connect(address);
-  }
+  Result<std::unique_ptr<Region>> allocate(std::size_t size) override { return noted(ForwardingFabric::allocate(size)); }
+  Result<std::unique_ptr<Region>> allocate_device(std::size_t size) override { return noted(ForwardingFabric::allocate_device(size)); }
   void poll(FabricEvents* events) override {
-    inner_->poll(events);
+    ForwardingFabric::poll(events);
     if (after_poll) after_poll(events);
   }
-  int wait_fd() const override { return inner_->wait_fd(); }
-  bool arm() override { return inner_->arm(); }
 
  private:
   Result<std::unique_ptr<Region>> noted(Result<std::unique_ptr<Region>> region) {
     if (region) allocated.push_back((*region)->memory());
     return region;
   }
-
-  std::unique_ptr<Fabric> inner_;
 };
 
 // Whose memory the payloads of a test lie in.

@@ -19,24 +19,14 @@ bool lies_in(std::span<const std::byte> bytes, MemoryView memory) {
 }
 
 // A fabric that counts what its links have mapped, or whose links map nothing although its own mailboxes can be mapped.
-class MappingFabric final : public Fabric {
+class MappingFabric final : public ForwardingFabric {
  public:
   MappingFabric(std::unique_ptr<Fabric> inner, bool blind, std::size_t* mapped = nullptr)
-      : inner_(std::move(inner)), blind_(blind), mapped_(mapped) {}
-  std::string_view name() const override { return inner_->name(); }
-  std::string description() const override { return inner_->description(); }
-  FabricLimits limits() const override { return inner_->limits(); }
-  Traffic traffic() const override { return inner_->traffic(); }
-  std::string address() const override { return inner_->address(); }
-  Result<std::unique_ptr<Region>> allocate(std::size_t size) override { return inner_->allocate(size); }
-  Result<std::unique_ptr<Region>> add_region(MemoryView memory) override { return inner_->add_region(memory); }
+      : ForwardingFabric(std::move(inner)), blind_(blind), mapped_(mapped) {}
   Result<std::unique_ptr<Link>> connect(std::string_view address) override {
-    GOSSAMER_TRY_ASSIGN(auto link, inner_->connect(address));
+    GOSSAMER_TRY_ASSIGN(auto link, ForwardingFabric::connect(address));
     return std::make_unique<MappingLink>(std::move(link), blind_, mapped_);
   }
-  void poll(FabricEvents* events) override { inner_->poll(events); }
-  int wait_fd() const override { return inner_->wait_fd(); }
-  bool arm() override { return inner_->arm(); }
 
  private:
   class Counted final : public Mapping {
@@ -68,7 +58,6 @@ class MappingFabric final : public Fabric {
     std::size_t* mapped_;
   };
 
-  std::unique_ptr<Fabric> inner_;
   bool blind_;
   std::size_t* mapped_;
 };

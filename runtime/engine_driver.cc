@@ -55,14 +55,19 @@ Result<> EngineDriver::wait(Duration at_most) {
   }
   const std::size_t open_before = engine_.open_rounds();
   GOSSAMER_TRY(engine_.step());
-  GOSSAMER_TRY(spin(open_before));
   if (engine_.open_rounds() < open_before) return {};
+  if (spin_ > Duration::zero()) {
+    const Time last = clock_.now() + at_most;
+    GOSSAMER_TRY(spin(open_before, last));
+    at_most = last - clock_.now();
+    if (engine_.open_rounds() < open_before || at_most <= Duration::zero()) return {};
+  }
   if (fabric_.arm()) sleep(engine_.next_deadline(), at_most, wake_fd_);
   return engine_.step();
 }
 
-// Until there are fewer open rounds, or nothing has come for a while.
-Result<> EngineDriver::spin(std::size_t open_rounds) {
+// Until there are fewer open rounds, nothing has come for a while, or `last`.
+Result<> EngineDriver::spin(std::size_t open_rounds, Time last) {
   std::uint64_t received = fabric_.traffic().bytes_received;
   for (Time end = clock_.now() + spin_; engine_.open_rounds() >= open_rounds;) {
     const Time now = clock_.now();
@@ -70,7 +75,7 @@ Result<> EngineDriver::spin(std::size_t open_rounds) {
       received = more;
       end = now + spin_;
     }
-    if (now >= end) break;
+    if (now >= std::min(end, last)) break;
     relax();
     GOSSAMER_TRY(engine_.step());
   }

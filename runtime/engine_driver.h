@@ -6,7 +6,7 @@
 // trainer's thread sleeps until a round has closed.
 //
 // Inline, a peer may look for a while whether something comes after all before it sleeps, since to fall asleep and to be woken
-// takes longer than a message does: for `spin`, from the last arrival on.  That is for peers with a core each; on a shared one
+// takes longer than a message does: for `spin`, from the last arrival on, and no longer than it may wait.  That is for peers with a core each; on a shared one
 // whoever spins keeps those away for whom it waits.
 #pragma once
 
@@ -38,6 +38,7 @@ class EngineDriver {
   Result<> nudge();
 
   // For a caller whose rounds are open: lends time until one may have closed, `wake_fd` is readable or `at_most` has passed.
+  // `wake_fd` is looked at when it sleeps, not while it spins.
   Result<> wait(Duration at_most);
 
   // For a caller that waits for the control plane alone: keeps the engine alive until `wake_fd` is readable or
@@ -45,7 +46,7 @@ class EngineDriver {
   Result<> pause(Duration at_most);
 
  private:
-  Result<> spin(std::size_t open_rounds);
+  Result<> spin(std::size_t open_rounds, Time last);
   void sleep(Time deadline, Duration at_most, int wake_fd);
   void run();
 

@@ -73,5 +73,17 @@ TEST(EngineDriver, LeavesTheFabricToWhoHoldsTheLock) {
   }
 }
 
+TEST(EngineDriver, SpinsNoLongerThanItMayWait) {
+  const auto topology = make_topology(family_spec("complete", 2)).value();
+  Network network(*topology, {.dimension = 4});
+  const SteadyClock clock;
+  EngineDriver driver(network.engine(0), network.fabric(0), clock, -1, false, std::chrono::minutes(10));
+  network.engine(0).publish(network.model(0), 0.1);  // its neighbour never answers
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_TRUE(driver.wait(std::chrono::milliseconds(20)));
+  EXPECT_EQ(network.engine(0).open_rounds(), 1u);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::minutes(5));
+}
+
 }  // namespace
 }  // namespace gossamer

@@ -321,8 +321,7 @@ class CoreFabric final : public Fabric {
     if (neighbours_) {
       neighbours_->poll(events);
       // What goes to them by the library ends, too: it may know nothing of its own.
-      if (neighbours_->any_left())
-        for (const auto& [nonce, died] : neighbours_->left()) core_->left(nonce, died);
+      for (const auto& [nonce, died] : neighbours_->left()) core_->left(nonce, died);
       // The library costs more than all rings, and has nothing to say until somebody comes whom rings do not reach.
       if (!std::exchange(armed_, false) && !core_->busy() && ++polls_ % kPollsPerLibrary != 0) return;
     }

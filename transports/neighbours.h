@@ -104,7 +104,6 @@ class Neighbours {
     bool died = false;  // its process has ended, without a word
   };
   std::vector<Gone> left() { return std::exchange(left_, {}); }
-  bool any_left() const { return !left_.empty(); }
 
   const Traffic& traffic() const { return traffic_; }
   // Why memory of a neighbour could not be mapped, the last time.
